@@ -1,0 +1,78 @@
+"""What a target is: a place where artifacts of one format run. Importable without any runtime."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+
+class TargetOptions(BaseModel):
+    """Options of a target: JSON values with defaults; every field is part of the key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Runner(ABC):
+    """One artifact, loaded and ready. Used for accuracy and for latency alike.
+
+    Inputs are float32 as the data set gives them; outputs are float32 logits, de-quantized where
+    the artifact's own output is an integer.
+    """
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What runs it: runtime and version, threads, delegate, operator counts, input/output types."""
+
+    @abstractmethod
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Logits (n, classes) for x (n, *input_shape), one input at a time or in batches."""
+
+    @abstractmethod
+    def prepare(self, x: np.ndarray) -> None:
+        """Put one input (1, *input_shape) in place for `invoke`; not timed in scope `invoke`."""
+
+    @abstractmethod
+    def invoke(self) -> None:
+        """Run the network once on the input in place: the timed region of scope `invoke`."""
+
+    @abstractmethod
+    def end_to_end(self, x: np.ndarray) -> np.ndarray:
+        """From a float32 input (1, *input_shape) to float32 logits (1, classes): convert, copy in,
+        run, copy out, convert back. The timed region of scope `end_to_end`."""
+
+    def close(self) -> None:
+        """Give memory back."""
+
+
+class Target(ABC):
+    """A place where artifacts of `format` run.
+
+    Attributes:
+        scopes: what its latency can cover, in the order of the report's columns; empty where the
+            target says nothing about time.
+        device: cells of targets with the same device are never measured at the same time.
+        modules: import names that `open` needs at run time (for versions in keys and `doctor`).
+    """
+
+    name: ClassVar[str]
+    format: ClassVar[str]
+    Options: ClassVar[type[TargetOptions]] = TargetOptions
+    scopes: ClassVar[tuple[str, ...]] = ("invoke", "end_to_end")
+    device: ClassVar[str] = "host"
+    modules: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def unavailable(self) -> str | None:
+        """Why it cannot run here with the mend, or None. Looks for packages without importing them."""
+
+    @abstractmethod
+    def open(self, artifact: Path, options: Any) -> Runner:
+        """Load the artifact in folder (or file) `artifact`.
+
+        Raises:
+            ArtifactError: the file is truncated, foreign or cannot run here.
+        """

@@ -1,0 +1,43 @@
+# `make demo`: a whole sweep on real data, from a clean checkout. `make test`: all tests.
+# Needs: python3 (3.11 to 3.13) with venv, g++. Everything else comes from uv.lock.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := .uv/bin/uv
+export UV_PYTHON := $(PYTHON)
+export UV_PYTHON_DOWNLOADS := never
+export UV_LINK_MODE := copy
+SYNC := $(UV) sync --frozen --inexact --quiet
+
+.PHONY: demo test lint benchmarks clean
+
+demo: .venv/.demo
+	.venv/bin/bench run digits
+
+test: .venv/.test lint
+	.venv/bin/python -m pytest
+
+# Figures of the harness itself (start-up, planning, reports); printed, never asserted.
+benchmarks: .venv/.test
+	.venv/bin/python -m pytest tests/benchmarks --benchmark-only
+
+lint: .venv/.test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+.venv/.demo: uv.lock pyproject.toml $(UV)
+	$(SYNC) --no-dev --extra train
+	@touch $@
+
+.venv/.test: uv.lock pyproject.toml $(UV)
+	$(SYNC) --extra train --extra parquet --extra tune --group test --group lint
+	@touch $@ .venv/.demo
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -m venv .uv || { echo "Install the package python3-venv (apt-get install python3-venv)."; exit 1; }
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+clean:
+	rm -rf .venv .uv

@@ -46,6 +46,7 @@ class CellSpec:
         chain: how its artifact is made; None where the variant does not exist on this target.
         not_applicable: why `chain` is None.
         measured: whether latency is asked for (first seed only unless the sweep says otherwise).
+        summary: what the variant is, one sentence.
     """
 
     model: str
@@ -57,6 +58,7 @@ class CellSpec:
     chain: Chain | None
     not_applicable: str | None = None
     measured: bool = True
+    summary: str = ""
 
     @property
     def label(self) -> str:
@@ -92,6 +94,8 @@ class Sweep:
 
     Attributes:
         config: the sweep file as written, after checking (kept in the manifest).
+        timeouts: seconds by kind of task (`build`, `evaluate`, `measure`), where the sweep says so.
+        quick: a smoke run with capped epochs; reports must say so.
     """
 
     name: str
@@ -99,3 +103,6 @@ class Sweep:
     protocol: Protocol
     config: Params
     source: str = ""
+    title: str = ""
+    timeouts: dict[str, float] = field(default_factory=dict)
+    quick: bool = False

@@ -89,9 +89,12 @@ DATASETS: Registry[Dataset] = Registry(
     {
         "digits": "models.datasets.digits:Digits",
         "mnist": "models.datasets.mnist:Mnist",
+        "mnist_flat": "models.datasets.mnist:MnistFlat",
         "mnist_1v9": "models.datasets.mnist:Mnist1v9",
         "fashion_mnist": "models.datasets.fashion_mnist:FashionMnist",
+        "fashion_mnist_flat": "models.datasets.fashion_mnist:FashionMnistFlat",
         "jets": "models.datasets.jets:Jets",
+        "jets_generated": "models.datasets.jets:JetsGenerated",
     },
 )
 STEPS: Registry[Step] = Registry(

@@ -1,0 +1,79 @@
+"""What two states of a machine, before and after a measurement, tell of what disturbed it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+State = Mapping[str, Any]
+
+#: share of all CPUs' time: of other processes, and taken by a hypervisor
+OTHERS = (0.10, 0.50)
+STOLEN = (0.02, 0.10)
+#: /proc/stat counts hundredths of seconds: below this many seconds shares mean nothing
+_SHORTEST = 1.0
+
+
+class Disturbance(NamedTuple):
+    kind: str
+    severity: Literal["noisy", "unstable"]
+    text: str
+
+
+def disturbances(before: State | None, after: State | None, cores: int | None = None) -> list[Disturbance]:
+    """What happened between two `machine.state()`s that a latency suffers from.
+
+    Args:
+        cores: of the machine; without it shares are of one core.
+    """
+    if not before or not after:
+        return []
+    found: list[Disturbance] = []
+    throttled = _increase(before, after, "throttle_count")
+    if throttled:
+        found.append(Disturbance("throttle", "unstable", "the CPU throttled itself"))
+    swapped = _increase(before, after, "swap_pages")
+    if swapped:
+        found.append(Disturbance("swap", "noisy", "memory was swapped"))
+    if before.get("on_battery") or after.get("on_battery"):
+        found.append(Disturbance("battery", "noisy", "the machine ran on battery"))
+    elapsed = after.get("at", 0.0) - before.get("at", 0.0)
+    start, end = before.get("cpu_seconds"), after.get("cpu_seconds")
+    if start and end and elapsed >= _SHORTEST:
+        available = elapsed * (cores or 1)
+        own = after["own_seconds"] - before["own_seconds"]
+        others = (end["busy"] - start["busy"] - own) / available
+        stolen = (end["stolen"] - start["stolen"]) / available
+        if others > OTHERS[0]:
+            severity: Literal["noisy", "unstable"] = "unstable" if others > OTHERS[1] else "noisy"
+            text = f"other processes took {others:.0%} of the CPU time"
+            found.append(Disturbance("others", severity, text))
+        if stolen > STOLEN[0]:
+            severity = "unstable" if stolen > STOLEN[1] else "noisy"
+            found.append(Disturbance("stolen", severity, f"the hypervisor took {stolen:.0%} of the CPU time"))
+    elif not start:
+        load = before.get("load_average")
+        if load and load[0] > 0.5 * (cores or 1):
+            found.append(Disturbance("load", "noisy", f"load average {load[0]:.1f} before the round"))
+    return found
+
+
+def advice(state: State) -> list[str]:
+    """What a user could do for steadier numbers; nothing is changed by this program."""
+    tips = []
+    governors = [name for name in state.get("governor") or [] if name != "performance"]
+    if governors:
+        tips.append(f"frequency governor is {', '.join(governors)}; `performance` is steadier")
+    if state.get("turbo"):
+        tips.append("turbo is on: the clock depends on temperature and on what other cores do")
+    if state.get("on_battery"):
+        tips.append("running on battery: plug in")
+    load = state.get("load_average")
+    if load and load[0] > 0.5:
+        tips.append(f"load average is {load[0]:.1f}: something else is running")
+    return tips
+
+
+def _increase(before: State, after: State, name: str) -> int:
+    first, last = before.get(name), after.get(name)
+    return 0 if first is None or last is None else int(last - first)

@@ -1,0 +1,51 @@
+"""Choosing cells by their labels: `bench run digits --only 'pruned*'`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bench.cells import CellSpec
+from bench.errors import ConfigError, did_you_mean
+
+
+def matcher(pattern: str) -> re.Pattern[str]:
+    """`*` and `?` are wild, everything else is meant literally (names have brackets)."""
+    parts = {"*": ".*", "?": "."}
+    return re.compile("".join(parts.get(char, re.escape(char)) for char in pattern))
+
+
+def matches(cell: CellSpec, pattern: str) -> bool:
+    """Whether a pattern names the cell: its whole label `model/variant/target/seed0`, the beginning
+    of it, or (a pattern without `/`) any one part of it."""
+    wanted = matcher(pattern)
+    parts = cell.label.split("/")
+    if "/" not in pattern:
+        return any(wanted.fullmatch(part) for part in parts)
+    return any(wanted.fullmatch("/".join(parts[:n])) for n in range(2, len(parts) + 1))
+
+
+def select(cells: tuple[CellSpec, ...], patterns: Sequence[str], baseline: str) -> tuple[CellSpec, ...]:
+    """Cells that any pattern names, and the baselines that theirs are compared with.
+
+    Raises:
+        ConfigError: a pattern names nothing.
+    """
+    if not patterns:
+        return cells
+    for pattern in patterns:
+        if not any(matches(cell, pattern) for cell in cells):
+            parts = {part for cell in cells for part in cell.label.split("/")}
+            raise ConfigError(
+                f"--only {pattern!r} names no cell of the sweep",
+                mend=did_you_mean(pattern.split("/")[-1], parts),
+            )
+    chosen = [cell for cell in cells if any(matches(cell, pattern) for pattern in patterns)]
+    picked = {id(cell) for cell in chosen}
+    groups = {(cell.model, cell.target_label, cell.seed) for cell in chosen}
+    return tuple(
+        cell
+        for cell in cells
+        if id(cell) in picked
+        or (cell.variant == baseline and (cell.model, cell.target_label, cell.seed) in groups)
+    )

@@ -7,11 +7,16 @@ so `TF_USE_LEGACY_KERAS` must be set before TensorFlow is imported, and librarie
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Keras(NamedTuple):
@@ -73,3 +78,18 @@ def make_deterministic(seed: int, threads: int | None = None) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(1)
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+
+
+def without_autograph(function: Callable[P, R]) -> Callable[P, R]:
+    """Run `function` with TensorFlow's rewriting of Python source turned off.
+
+    Keras rewrites every layer's `call` when a network is built. Stock layers, QKeras and
+    tensorflow-model-optimization need none of it, and it costs seconds where training costs less.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = load().tf.autograph.experimental.do_not_convert(function)(*args, **kwargs)
+        return result
+
+    return call

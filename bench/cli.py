@@ -1,0 +1,258 @@
+"""The command line. Commands import what they need when they run, so that `bench --help` is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from bench.cells import Sweep
+
+EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+EPILOG = """Exit codes: 0 all is well, 1 some cells failed, 2 wrong input or nothing to run,
+130 interrupted (what was finished is kept; the same command goes on where it was)."""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="BENCH_RESULTS",
+    default="results",
+    show_default=True,
+    show_envvar=True,
+    help="Folder of records, artifacts and reports.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.version_option(package_name="edge-bench", prog_name="bench")
+@click.pass_context
+def cli(ctx: click.Context, results: Path, verbose: bool, debug: bool) -> None:
+    """Size, accuracy and latency of every compressed variant of a network, in one table."""
+    ctx.obj = {"results": results, "verbose": verbose}
+
+
+def _seeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """`0,2,5-7`"""
+    if value is None:
+        return None
+    found: list[int] = []
+    for part in value.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not (first.isdecimal() and (not dash or last.isdecimal())) or len(first + last) > 20:
+            raise click.BadParameter("write seeds like 0,1,2 or 0-4")
+        found += range(int(first), min(int(last or first), int(first) + 1000) + 1)
+    return tuple(found)
+
+
+def sweep_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that change a sweep: the same for `run` and `plan`."""
+    for option in reversed(
+        (
+            click.argument("sweep"),
+            click.option("--quick", is_flag=True, help="Smoke run: 2 epochs, first seed, short measurement."),
+            click.option(
+                "--only",
+                multiple=True,
+                metavar="PATTERN",
+                help="Only these cells: model/variant/target/seed0, or any part of it; * and ? are wild.",
+            ),
+            click.option(
+                "--seeds", callback=_seeds, metavar="LIST", help="Instead of the sweep's: 0,1,2 or 0-4."
+            ),
+            click.option(
+                "--protocol", metavar="NAME", help="How latency is measured: full, quick, mlperf, off."
+            ),
+            click.option(
+                "--timeout",
+                type=click.FloatRange(min=1),
+                metavar="SECONDS",
+                help="Limit for each single task.",
+            ),
+            click.option("--retry-failed", is_flag=True, help="Do again what is on record as failed."),
+            click.option("--force", is_flag=True, help="Do everything again, whatever is on record."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _load(options: dict[str, Any]) -> Sweep:
+    from bench.config import load_sweep
+
+    names = ("only", "quick", "seeds", "protocol", "timeout")
+    return load_sweep(options["sweep"], **{name: options[name] for name in names})
+
+
+@cli.command()
+@sweep_options
+@click.option("--jobs", type=click.IntRange(min=1), help="Builds and evaluations at a time [default: cores].")
+@click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failure.")
+@click.pass_obj
+def run(obj: dict[str, Any], jobs: int | None, fail_fast: bool, **options: Any) -> int:
+    """Run a sweep: one that ships (see `bench ls sweeps`) or a YAML file.
+
+    What is on record is not done again. An interrupted run goes on where it was.
+    """
+    sweep = _load(options)
+    from bench.commands import run_and_report
+
+    return run_and_report(
+        sweep,
+        obj["results"],
+        jobs=jobs,
+        fail_fast=fail_fast,
+        retry_failed=options["retry_failed"],
+        force=options["force"],
+        verbose=obj["verbose"],
+    )
+
+
+@cli.command()
+@sweep_options
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def plan(obj: dict[str, Any], as_json: bool, **options: Any) -> int:
+    """Show what `bench run` would do: what is cached, what runs, what is skipped and why."""
+    sweep = _load(options)
+    from bench.commands import show_plan
+
+    return show_plan(
+        sweep,
+        obj["results"],
+        retry_failed=options["retry_failed"],
+        force=options["force"],
+        as_json=as_json,
+        verbose=obj["verbose"],
+    )
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--no-xnnpack", is_flag=True, help="Without the XNNPACK delegate.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Arrays x and y, for accuracy."
+)
+@click.option("--quick", is_flag=True, help="Shorter rounds, wider intervals.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def measure(files: tuple[Path, ...], as_json: bool, **options: Any) -> int:
+    """Compare .tflite files you have: latency with intervals, size, accuracy. The first is the baseline."""
+    from bench.commands import measure_files
+
+    return measure_files(files, as_json=as_json, **options)
+
+
+@cli.command()
+@click.argument("sweep", required=False)
+@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
+@click.pass_obj
+def report(obj: dict[str, Any], sweep: str | None, out: Path | None) -> int:
+    """Write the tables and pictures of a sweep from its records, and print the comparison.
+
+    Without SWEEP: of every sweep in the results folder.
+    """
+    from bench.commands import write_reports
+
+    return write_reports(obj["results"], sweep, out)
+
+
+@cli.command()
+@click.argument("old")
+@click.argument("new")
+@click.pass_obj
+def compare(obj: dict[str, Any], old: str, new: str) -> int:
+    """Compare two runs: sweeps of the results folder, report.csv files, or other results folders."""
+    from bench.commands import compare_runs
+
+    return compare_runs(obj["results"], old, new)
+
+
+@cli.command(name="ls")
+@click.argument("what", default="sweeps")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def ls(obj: dict[str, Any], what: str, as_json: bool) -> int:
+    """List sweeps, models, datasets, variants, steps, targets, runs, records or artifacts."""
+    from bench.listing import show
+
+    show(what, obj["results"], as_json=as_json)
+    return EXIT_OK
+
+
+@cli.command()
+@click.argument("sweep")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["csv", "parquet", "pytest-benchmark"]),
+    default="csv",
+    show_default=True,
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write."
+)
+@click.pass_obj
+def export(obj: dict[str, Any], sweep: str, format_: str, output: Path) -> int:
+    """Write the tidy frame of a run sweep as CSV or Parquet, or its latencies for pytest-benchmark."""
+    from bench.commands import export_sweep
+
+    return export_sweep(obj["results"], sweep, format_, output)
+
+
+@cli.command()
+@click.option("--imports", is_flag=True, help="Also import each package, to find broken ones (slow).")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def doctor(imports: bool, as_json: bool) -> int:
+    """Say what is installed, what each missing piece would enable, and what disturbs measurements here."""
+    from bench.doctor import show
+
+    show(imports=imports, as_json=as_json)
+    return EXIT_OK
+
+
+def run_cli(arguments: Sequence[str]) -> int:
+    """The whole program but for the exit; returns the exit code.
+
+    Errors that are the user's to mend are a message on stderr; others too, unless --debug.
+    """
+    debug = "--debug" in arguments
+    try:
+        result = cli.main(list(arguments), prog_name="bench", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else EXIT_OK
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return EXIT_BAD_INPUT
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("bench: interrupted; what was finished is kept", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `bench ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except Exception as error:
+        if debug:
+            raise
+        return _tell(error)
+
+
+def _tell(error: Exception) -> int:
+    from bench.errors import BenchError
+
+    if isinstance(error, BenchError):
+        click.echo(f"bench: {error}", err=True)
+        return error.exit_code
+    if isinstance(error, OSError) and error.filename is not None:
+        click.echo(f"bench: {error.filename}: {error.strerror}", err=True)
+        return EXIT_BAD_INPUT
+    click.echo(f"bench: unexpected {type(error).__name__}: {error}", err=True)
+    click.echo("  This is a fault of the program; `bench --debug ...` shows where.", err=True)
+    return EXIT_BAD_INPUT

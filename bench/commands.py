@@ -1,0 +1,158 @@
+"""What the commands do. Imported by a command when it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.cells import Sweep
+from bench.cli import EXIT_FAILED, EXIT_OK
+from bench.errors import BenchError, ConfigError, did_you_mean
+from bench.store import Store
+
+
+def run_and_report(
+    sweep: Sweep,
+    results: Path,
+    *,
+    jobs: int | None,
+    fail_fast: bool,
+    retry_failed: bool,
+    force: bool,
+    verbose: bool,
+) -> int:
+    """Run, print the comparison, say where the report lies."""
+    from bench.progress import make_reporter
+    from bench.run import run_sweep
+
+    store = Store(results)
+    summary = run_sweep(
+        sweep,
+        store,
+        jobs=jobs,
+        retry_failed=retry_failed,
+        force=force,
+        fail_fast=fail_fast,
+        reporter=make_reporter(verbose=verbose),
+    )
+    write_reports(results, sweep.name, None)
+    return EXIT_FAILED if summary.failed else EXIT_OK
+
+
+def show_plan(
+    sweep: Sweep, results: Path, *, retry_failed: bool, force: bool, as_json: bool, verbose: bool
+) -> int:
+    """Counts by kind and state, then the reasons."""
+    from bench.plan import make_plan
+
+    plan = make_plan(sweep, Store(results), retry_failed=retry_failed, force=force)
+    summary = plan.summary()
+    if as_json:
+        tasks = [
+            {
+                "kind": task.kind,
+                "label": task.label,
+                "state": task.state,
+                "reason": task.reason,
+                "key": task.key,
+            }
+            for task in plan.tasks.values()
+        ]
+        click.echo(json.dumps({"sweep": sweep.name, **summary, "list": tasks}, indent=1))
+        return EXIT_OK
+    click.echo(f"{sweep.name}: {summary['cells']} cells")
+    for kind, counts in summary["tasks"].items():
+        told = ", ".join(f"{n} {_STATES[state]}" for state, n in sorted(counts.items()))
+        click.echo(f"  {kind:9} {told or 'nothing'}")
+    shown = None if verbose else 5
+    for title in ("not_applicable", "skipped", "failed"):
+        for reason, labels in summary[title].items():
+            click.echo(f"{title.replace('_', ' ')}: {reason}")
+            for label in labels[:shown]:
+                click.echo(f"    {label}")
+            if shown and len(labels) > shown:
+                click.echo(f"    and {len(labels) - shown} more (-v shows all)")
+    if verbose:
+        for task in plan.of_state("run"):
+            click.echo(f"run: {task.label}")
+    plan.require_runnable()
+    return EXIT_OK
+
+
+_STATES = {"run": "to run", "cached": "cached", "failed": "failed before", "skipped": "skipped"}
+
+
+def measure_files(
+    files: tuple[Path, ...], *, threads: int, no_xnnpack: bool, data: Path | None, quick: bool, as_json: bool
+) -> int:
+    from bench.cells import Protocol
+    from bench.measure import measure_files as measure
+
+    result = measure(
+        files,
+        threads=threads,
+        xnnpack=not no_xnnpack,
+        data=data,
+        protocol=Protocol.preset("quick" if quick else "full"),
+    )
+    click.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
+    return EXIT_OK
+
+
+def write_reports(results: Path, name: str | None, out: Path | None) -> int:
+    from bench import report
+
+    for sweep in _sweeps(results, name):
+        paths = report.write_report(results, sweep, out)
+        click.echo(report.comparison_table(report.frame(results, sweep)))
+        click.echo("\nReport: " + " ".join(str(path) for path in paths))
+    return EXIT_OK
+
+
+def _sweeps(results: Path, name: str | None) -> list[str]:
+    """Sweeps that were run into a results folder: the one named, or all."""
+    known = Store(results).sweeps()
+    if name is not None and name not in known:
+        raise ConfigError(f"sweep {name!r} was not run into {results}", mend=did_you_mean(name, known))
+    if not known:
+        raise ConfigError(f"no sweep was run into {results}", mend="Run one: bench run digits")
+    return known if name is None else [name]
+
+
+def compare_runs(results: Path, old: str, new: str) -> int:
+    from bench import report
+
+    click.echo(str(report.compare(_frame(results, old), _frame(results, new))))
+    return EXIT_OK
+
+
+def _frame(results: Path, run: str) -> Any:
+    """The tidy frame of a sweep's name, a report.csv, or a results folder (`folder` or `folder:sweep`)."""
+    from bench import report
+
+    folder, colon, sweep = run.rpartition(":")
+    path = Path(folder if colon else run)
+    if path.is_dir():
+        return report.frame(path, sweep if colon else None)
+    if path.is_file():
+        return report.read_csv(path)
+    return report.frame(results, _sweeps(results, run)[0])
+
+
+def export_sweep(results: Path, sweep: str, format_: str, output: Path) -> int:
+    from bench.report import export
+
+    (name,) = _sweeps(results, sweep)
+    write = {
+        "csv": export.csv,
+        "parquet": export.parquet,
+        "pytest-benchmark": export.pytest_benchmark_json,
+    }[format_]
+    if not output.parent.is_dir():
+        raise BenchError("no such folder", where=str(output.parent))
+    write(results, name, output)
+    click.echo(f"{output}")
+    return EXIT_OK

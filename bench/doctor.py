@@ -1,0 +1,197 @@
+"""`bench doctor`: what is installed, what each missing piece would enable, what disturbs measurements."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+
+IMPORT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Part:
+    """A package or tool.
+
+    Attributes:
+        module: import name, or name of the program.
+        enables: what it is for.
+        install: the command that brings it.
+    """
+
+    name: str
+    module: str
+    enables: str
+    install: str
+    program: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of a part. `state`: `ok`, `missing` or `broken`."""
+
+    part: Part
+    state: str
+    detail: str
+
+
+def _extra(name: str) -> str:
+    return f"uv sync --inexact --extra {name}   (or: pip install 'edge-bench[{name}]')"
+
+
+PARTS = (
+    Part("tensorflow", "tensorflow", "training, conversion, the keras target", _extra("train")),
+    Part("tf-keras", "tf_keras", "every keras step (Keras 2)", _extra("train")),
+    Part(
+        "tensorflow-model-optimization",
+        "tensorflow_model_optimization",
+        "prune, cluster, qat, qap",
+        _extra("train"),
+    ),
+    Part("ai-edge-litert", "ai_edge_litert", "the tflite target and `bench measure`", _extra("train")),
+    Part("scikit-learn", "sklearn", "the digits data set", _extra("train")),
+    Part("qkeras", "qkeras", "quantized networks for FPGAs", _extra("train")),
+    Part("hls4ml", "hls4ml", "FPGA conversion and simulation", _extra("train")),
+    Part("pyarrow", "pyarrow", "`bench export --format parquet`", _extra("parquet")),
+    Part("optuna", "optuna", "searches", _extra("tune")),
+    Part("distributed", "distributed", "runs on a cluster (Dask)", _extra("cluster")),
+    Part("dask-jobqueue", "dask_jobqueue", "runs on a SLURM cluster", _extra("cluster")),
+    Part("pynq", "pynq", "PYNQ boards (an environment of its own, not beside train)", _extra("board")),
+    Part("g++", "g++", "C simulation of FPGA designs", "apt-get install g++", program=True),
+    Part("vitis_hls", "vitis_hls", "FPGA synthesis", "AMD's Vitis installer", program=True),
+    Part("vivado", "vivado", "FPGA implementation and bitstreams", "AMD's Vivado installer", program=True),
+)
+
+
+def find(part: Part, *, imports: bool = False) -> Finding:
+    """Look for a part without importing it; with `imports`, import it in a process of its own too."""
+    if part.program:
+        place = shutil.which(part.module)
+        return Finding(part, "ok" if place else "missing", place or "")
+    if importlib.util.find_spec(part.module) is None:
+        return Finding(part, "missing", "")
+    try:
+        found = version(part.name)
+    except PackageNotFoundError:
+        found = "unknown version"
+    if imports:
+        reason = _import_error(part.module)
+        if reason:
+            return Finding(part, "broken", f"{found}: {reason}")
+    return Finding(part, "ok", found)
+
+
+def _import_error(module: str) -> str | None:
+    """Last line of the error that importing a module gives, or None."""
+    # Keras 2 libraries only import in the order that keras_env knows.
+    code = "import sys, importlib; from bench import keras_env\n"
+    if module not in (
+        "ai_edge_litert",
+        "sklearn",
+        "pyarrow",
+        "optuna",
+        "distributed",
+        "dask_jobqueue",
+        "pynq",
+    ):
+        code += "keras_env.load()\n"
+    code += "importlib.import_module(sys.argv[1])"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, module], capture_output=True, text=True, timeout=IMPORT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"import took more than {IMPORT_SECONDS} s"
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"import ended with exit code {done.returncode}"
+
+
+def data_sets() -> list[dict[str, Any]]:
+    """Each data set and why it cannot be had here (None if it can)."""
+    from bench.registry import DATASETS
+
+    return [{"name": name, "unavailable": DATASETS.get(name).unavailable()} for name in DATASETS.names()]
+
+
+def advice(identity: dict[str, Any], state: dict[str, Any]) -> list[str]:
+    """What in the state of this machine makes latencies less certain, and the mend.
+
+    Args:
+        identity, state: from `bench.timing.machine`.
+    """
+    found = []
+    governors = [name for name in state.get("governor") or [] if name != "performance"]
+    if governors:
+        found.append(
+            f"CPU frequency governor is {', '.join(governors)}: for steadier latencies, "
+            "`sudo cpupower frequency-set -g performance` (nothing is changed for you)."
+        )
+    if state.get("turbo"):
+        found.append("Turbo is on: latencies depend on temperature; switching it off makes them steadier.")
+    load = (state.get("load_average") or [0.0])[0]
+    if load > 0.5:
+        found.append(f"Load average is {load}: other programs are running; stop them while measuring.")
+    if identity.get("hypervisor"):
+        found.append("This is a virtual machine: neighbours may disturb; look at the A/A gap in reports.")
+    cores, allowed = identity.get("cores") or 1, identity.get("affinity") or 1
+    if allowed < cores:
+        found.append(f"Only {allowed} of {cores} cores may be used (affinity or container limit).")
+    if state.get("on_battery"):
+        found.append("On battery: the CPU may be slowed down.")
+    if cores == 1:
+        found.append("One core: the harness and what it measures share it.")
+    return found
+
+
+def report(*, imports: bool = False) -> dict[str, Any]:
+    """Everything `bench doctor` knows, as JSON values."""
+    from bench.timing import machine
+
+    identity, state = machine.identity(), machine.state()
+    return {
+        "python": sys.version.split()[0],
+        "bench": version("edge-bench"),
+        "parts": [
+            {**asdict(finding.part), "state": finding.state, "detail": finding.detail}
+            for finding in (find(part, imports=imports) for part in PARTS)
+        ],
+        "data": data_sets(),
+        "machine": identity,
+        "state": state,
+        "advice": advice(identity, state),
+        "data_dir": os.environ.get("BENCH_DATA_DIR"),
+    }
+
+
+def show(*, imports: bool = False, as_json: bool = False) -> None:
+    """Print it."""
+    found = report(imports=imports)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    click.echo(f"bench {found['bench']}, Python {found['python']}\n")
+    for part in found["parts"]:
+        mark = {"ok": "+", "missing": "-", "broken": "!"}[part["state"]]
+        click.echo(f" {mark} {part['name']:30} {part['detail'] or part['state']}")
+        if part["state"] != "ok":
+            click.echo(f"     would enable: {part['enables']}\n     install: {part['install']}")
+    click.echo("\nData sets")
+    for data in found["data"]:
+        first, *rest = (data["unavailable"] or "found").splitlines()
+        click.echo(f" {'-' if data['unavailable'] else '+'} {data['name']:30} {first}")
+        for line in rest:
+            click.echo(f"     {line.strip()}")
+    identity = found["machine"]
+    click.echo(f"\nMachine {identity['id']}: {identity.get('cpu')}, {identity.get('cores')} cores")
+    for line in found["advice"] or ["Nothing seems to disturb measurements."]:
+        click.echo(f" * {line}")

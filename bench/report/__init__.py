@@ -1,0 +1,26 @@
+"""Reports from records alone: the tidy frame, tables, pictures, the page, comparison, export.
+
+No TensorFlow in here, and nothing heavy before it is needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.report.text import comparison_table
+    from bench.report.tidy import frame
+
+_PLACES = {
+    "frame": "bench.report.tidy",
+    "comparison_table": "bench.report.text",
+}
+__all__ = ["comparison_table", "frame"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_PLACES[name]), name)

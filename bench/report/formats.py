@@ -1,0 +1,93 @@
+"""Numbers as people read them: digits that the uncertainty bears, units that fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+MINUS = "−"
+
+
+class Scale(NamedTuple):
+    """A display unit: shown = value × factor."""
+
+    factor: float
+    unit: str
+
+
+PERCENT, POINTS, ONE = Scale(100, "%"), Scale(100, "points"), Scale(1, "")
+_SECONDS = (Scale(1, "s"), Scale(1e3, "ms"), Scale(1e6, "µs"), Scale(1e9, "ns"))
+_BYTES = (Scale(1e-6, "MB"), Scale(1e-3, "kB"), Scale(1, "B"))
+
+
+def scale_for(unit: str, values: Iterable[float]) -> Scale:
+    """The unit in which the median of positive values is between 1 and 1000 (bytes: 10 and 10,000)."""
+    known = sorted(value for value in values if value > 0 and math.isfinite(value))
+    choices = {"s": _SECONDS, "bytes": _BYTES}.get(unit)
+    if choices is None:
+        return Scale(1, "" if unit == "1" else unit)
+    if not known:
+        return choices[len(choices) // 2]
+    middle = known[len(known) // 2]
+    least = 10 if unit == "bytes" else 1
+    return next((scale for scale in choices if middle * scale.factor >= least), choices[-1])
+
+
+def decimals(uncertainty: float) -> int:
+    """Decimal places that an uncertainty bears: two digits if it starts with 1 or 2, else one."""
+    if not math.isfinite(uncertainty) or uncertainty <= 0:
+        return 3
+    exponent = math.floor(math.log10(uncertainty))
+    first = uncertainty / 10.0**exponent
+    # 0.96 rounds to 1.0 and then bears one place less.
+    return min(6, max(0, -exponent + (1 if first < 2.95 else 0)))
+
+
+def plain(value: float, digits: int = 3) -> str:
+    """`digits` significant digits, no exponent: 0.0123, 1.23, 123, 12,300."""
+    if not math.isfinite(value):
+        return ""
+    if value == 0:
+        return "0"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return _fixed(value, min(places, 8))
+
+
+def _fixed(value: float, places: int) -> str:
+    text = f"{value:,.{places}f}"
+    if text.startswith("-"):
+        text = text[1:] if float(text.replace(",", "")) == 0 else MINUS + text[1:]
+    return text
+
+
+def count(value: float) -> str:
+    """A whole number with thousands separators; means of counts keep one decimal place."""
+    return _fixed(value, 0 if float(value).is_integer() or abs(value) >= 1000 else 1)
+
+
+def plus_minus(value: float, low: float, high: float, *, sign: bool = False, least: int = 0) -> str:
+    """`97.43 ± 0.12`; without an interval the value alone. `least` decimal places."""
+    half = (high - low) / 2
+    known = math.isfinite(half)
+    places = max(least, decimals(half)) if known and half > 0 else max(least, 2)
+    text = _fixed(value, places)
+    if sign and value > 0 and float(text.replace(",", "")) != 0:
+        text = "+" + text
+    return f"{text} ± {_fixed(half, places)}" if known else text
+
+
+def bracketed(value: float, low: float, high: float, suffix: str = "", places: int | None = None) -> str:
+    """`12.3 [12.1, 12.6]`; without an interval the value alone. Three significant digits, or `places`."""
+    if places is None:
+        size = math.floor(math.log10(abs(value))) if value else 0
+        places = min(8, max(0, 2 - size))
+    text = _fixed(value, places) + suffix
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return text
+    return f"{text} [{_fixed(low, places)}, {_fixed(high, places)}]"
+
+
+def footnote(number: int) -> str:
+    return str(number).translate(SUPERSCRIPTS)

@@ -1,0 +1,220 @@
+"""Every metric that reports know: one table that code, page and docs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+#: Columns of the tidy frame, in order.
+COLUMNS = (
+    "sweep",
+    "model",
+    "variant",
+    "target",
+    "seed",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "unit",
+    "scope",
+    "origin",
+    "stage",
+    "n",
+    "status",
+    "reason",
+)
+
+COLUMN_DOCS = {
+    "sweep": "name of the sweep",
+    "model": "reference architecture and its data set",
+    "variant": "the chain of steps that made the artifact",
+    "target": "where it ran, with the options that differ from the target's defaults",
+    "seed": "seed of initial weights and data order; empty in rows aggregated over seeds",
+    "metric": "what was found out (table of metrics)",
+    "value": "the number, in `unit`; empty where there is none, never zero for missing",
+    "low": "lower end of the 95 % interval; empty where there is none",
+    "high": "upper end of the 95 % interval",
+    "unit": "s, bytes, or 1 for counts, shares and ratios",
+    "scope": "what a latency covers: invoke, end_to_end, …",
+    "origin": "how the number was got: measured, simulated, estimated, modelled",
+    "stage": "for FPGA resources: hls_est, synth, impl",
+    "n": "what the number rests on: test items, latency samples, or seeds in aggregated rows",
+    "status": "ok, failed, skipped, timeout",
+    "reason": "why there is no number; in an ok latency row the verdict if it is not ok",
+}
+
+NOT_APPLICABLE = "not applicable: "
+NOT_RUN = "not run yet"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        unit: SI unit in the frame (`s`, `bytes`, `1`).
+        better: which direction is better; None where neither is.
+        summary: how rows aggregated over seeds are made.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Literal["higher", "lower"] | None
+    definition: str
+    summary: str = "mean over seeds, t interval between seeds"
+
+
+_LATENCY = "median of the rounds' medians over the measured seeds; with one seed its own interval"
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "accuracy",
+            "accuracy",
+            "1",
+            "higher",
+            "share of the whole test set classified correctly by the very artifact that is timed; "
+            "per seed with Wilson interval over the test items",
+        ),
+        Metric("errors", "errors", "1", "lower", "test items classified wrongly"),
+        Metric(
+            "accuracy_delta",
+            "Δ accuracy",
+            "1",
+            "higher",
+            "accuracy minus the baseline's: same items, same seed, same target; paired interval (McNemar)",
+            "mean over seeds; interval from the variance between items and between seeds together",
+        ),
+        Metric(
+            "agreement",
+            "agreement",
+            "1",
+            "higher",
+            "share of test items that get the same class as from the baseline (same seed, same target)",
+        ),
+        Metric("file_bytes", "file", "bytes", "lower", "size of the artifact's file as it is deployed"),
+        Metric("gzip_bytes", "gzip", "bytes", "lower", "the same file after gzip level 9 (mtime 0, no name)"),
+        Metric(
+            "file_ratio",
+            "compression (file)",
+            "1",
+            "higher",
+            "file bytes of the baseline / file bytes of the variant, same target and seed",
+        ),
+        Metric(
+            "gzip_ratio",
+            "compression (gzip)",
+            "1",
+            "higher",
+            "gzip bytes of the baseline / gzip bytes of the variant, same target and seed",
+        ),
+        Metric("payload_bits", "payload", "1", "lower", "bits of all weights: Σ count × bits of their type"),
+        Metric("params", "parameters", "1", "lower", "number of weights, zeros included"),
+        Metric("params_nonzero", "non-zero", "1", "lower", "number of weights that are not zero"),
+        Metric("sparsity", "sparsity", "1", None, "share of zeros in the prunable kernels"),
+        Metric("sparsity_all", "sparsity (all)", "1", None, "share of zeros in all weights"),
+        Metric("int8_share", "int8 share", "1", None, "share of the weight bytes that are int8"),
+        Metric(
+            "overhead_bytes",
+            "overhead",
+            "bytes",
+            "lower",
+            "file bytes that are not weights: graph, scales, metadata",
+        ),
+        Metric(
+            "latency_p50",
+            "latency",
+            "s",
+            "lower",
+            "time of one call at batch 1: median of the rounds' medians, bootstrap interval over rounds "
+            "(5 rounds cover 93.75 %, 3 rounds 75 %, without assumptions)",
+            _LATENCY,
+        ),
+        Metric(
+            "latency_p90", "p90", "s", "lower", "90th percentile of single calls (from 64 samples)", _LATENCY
+        ),
+        Metric(
+            "latency_p95", "p95", "s", "lower", "95th percentile of single calls (from 130 samples)", _LATENCY
+        ),
+        Metric(
+            "latency_p99", "p99", "s", "lower", "99th percentile of single calls (from 662 samples)", _LATENCY
+        ),
+        Metric(
+            "latency_ratio",
+            "time / baseline",
+            "1",
+            "lower",
+            "latency over the baseline's in the same round, median over rounds; below 1 is faster",
+            _LATENCY,
+        ),
+        Metric(
+            "latency_noise",
+            "A/A gap",
+            "1",
+            None,
+            "how far a second loading of the very same baseline came out from it, as a share: "
+            "differences within it are noise",
+            _LATENCY,
+        ),
+        Metric("load_time", "load", "s", "lower", "time to load the artifact, median over rounds", _LATENCY),
+        Metric(
+            "first_call", "first call", "s", "lower", "time of the first call, median over rounds", _LATENCY
+        ),
+        Metric(
+            "throughput",
+            "throughput",
+            "1/s",
+            "higher",
+            "calls per second, median over rounds (protocol mlperf)",
+        ),
+        Metric("energy", "energy", "J", "lower", "energy of one inference"),
+        Metric(
+            "mismatches",
+            "mismatches",
+            "1",
+            "lower",
+            "test items with another output than the stage in `scope`",
+        ),
+        Metric("cycles", "cycles", "1", "lower", "clock cycles from first input to last output"),
+        Metric("interval", "interval", "1", "lower", "clock cycles between two inputs"),
+        Metric("clock", "clock", "s", "lower", "clock period"),
+        Metric("lut", "LUT", "1", "lower", "look-up tables"),
+        Metric("ff", "FF", "1", "lower", "flip-flops"),
+        Metric("dsp", "DSP", "1", "lower", "DSP slices"),
+        Metric("bram18", "BRAM18", "1", "lower", "18 kbit block RAMs"),
+        Metric("ebops", "EBOPs", "1", "lower", "effective bit operations"),
+    )
+}
+
+#: Facts of the last build record that become rows as they are.
+SIZE_FACTS = (
+    "file_bytes",
+    "gzip_bytes",
+    "payload_bits",
+    "params",
+    "params_nonzero",
+    "sparsity",
+    "sparsity_all",
+    "int8_share",
+    "overhead_bytes",
+    "cycles",
+    "interval",
+    "clock",
+    "lut",
+    "ff",
+    "dsp",
+    "bram18",
+    "ebops",
+)
+
+
+def markdown_table() -> str:
+    """The metrics as a markdown table, for docs/."""
+    lines = ["| metric | unit | better | definition | rows over seeds |", "|---|---|---|---|---|"]
+    for metric in METRICS.values():
+        cells = (f"`{metric.name}`", metric.unit, metric.better or "", metric.definition, metric.summary)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

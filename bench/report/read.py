@@ -1,0 +1,157 @@
+"""A finished (or half finished) sweep out of the results folder: manifest, and the records of each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.errors import StoreError
+from bench.records import Record
+from bench.report.metrics import NOT_APPLICABLE, NOT_RUN
+from bench.store import Store
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether one part of a cell (build, evaluate, measure) is there, else why not."""
+
+    status: str
+    reason: str
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+
+OK = Outcome("ok", "")
+
+
+@dataclass(eq=False)
+class Cell:
+    """One cell of the manifest with its records; None where a record is not (yet) there."""
+
+    entry: dict[str, Any]
+    builds: list[Record | None] = field(default_factory=list)
+    teacher: list[Record | None] = field(default_factory=list)
+    evaluate: Record | None = None
+
+    @property
+    def model(self) -> str:
+        return str(self.entry["model"])
+
+    @property
+    def variant(self) -> str:
+        return str(self.entry["variant"])
+
+    @property
+    def target(self) -> str:
+        return str(self.entry.get("target_label") or self.entry["target"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.entry["seed"])
+
+    @property
+    def measure_keys(self) -> tuple[str, ...]:
+        return tuple(self.entry.get("measure_keys") or ())
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts of the artifact; empty where it was not built."""
+        last = self.builds[-1] if self.builds else None
+        facts = last.result.get("facts") if last is not None and last.status == "ok" else None
+        return facts if isinstance(facts, dict) else {}
+
+    @cached_property
+    def build_outcome(self) -> Outcome:
+        reason = self.entry.get("not_applicable")
+        if reason:
+            return Outcome("skipped", NOT_APPLICABLE + str(reason))
+        for record in (*self.teacher, *self.builds):
+            if record is None:
+                # A cell that was never meant to be built says so; otherwise its turn has not come.
+                return Outcome("skipped", str(self.entry.get("skipped") or NOT_RUN))
+            if record.status != "ok":
+                step = record.task.get("step", "build")
+                return Outcome(record.status, f"{step}: {record.reason or record.status}")
+        return OK
+
+    @cached_property
+    def evaluate_outcome(self) -> Outcome:
+        if not self.build_outcome.ok:
+            return self.build_outcome
+        if self.entry.get("skipped"):
+            return Outcome("skipped", str(self.entry["skipped"]))
+        if self.evaluate is None:
+            return Outcome("skipped", NOT_RUN)
+        if self.evaluate.status != "ok":
+            return Outcome(self.evaluate.status, f"evaluate: {self.evaluate.reason or self.evaluate.status}")
+        return OK
+
+
+@dataclass(eq=False)
+class SweepData:
+    """One sweep with all its records. Cells are in the order of the sweep file."""
+
+    name: str
+    manifest: dict[str, Any]
+    cells: list[Cell]
+    rounds: dict[tuple[str, ...], list[Record]]
+
+    @property
+    def title(self) -> str:
+        return str(self.manifest.get("title") or self.name)
+
+    def by_model(self) -> dict[str, list[Cell]]:
+        models: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            models.setdefault(cell.model, []).append(cell)
+        return models
+
+    def measured(self) -> Iterator[Record]:
+        for records in self.rounds.values():
+            yield from records
+
+
+def sweep_names(results: Path | str) -> list[str]:
+    """Sweeps that have a manifest in the results folder."""
+    return Store(Path(results)).sweeps() if Path(results).is_dir() else []
+
+
+def read_sweep(results: Path | str, name: str) -> SweepData:
+    """Read one sweep.
+
+    Raises:
+        StoreError: there is no such sweep, or its manifest cannot be read.
+    """
+    store = Store(Path(results))
+    manifest = store.read_manifest(name)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("cells"), list):
+        raise StoreError(
+            f"no sweep {name!r}", where=str(results), mend=f"There are: {', '.join(store.sweeps())}."
+        )
+    cache: dict[tuple[str, str], Record | None] = {}
+
+    def read(kind: str, key: str) -> Record | None:
+        if (kind, key) not in cache:
+            cache[kind, key] = store.read(kind, key)
+        return cache[kind, key]
+
+    cells = []
+    rounds: dict[tuple[str, ...], list[Record]] = {}
+    for entry in manifest["cells"]:
+        cell = Cell(entry)
+        cell.builds = [read("build", key) for key in entry.get("build_keys") or ()]
+        cell.teacher = [read("build", key) for key in entry.get("teacher_keys") or ()]
+        if entry.get("evaluate_key"):
+            cell.evaluate = read("evaluate", entry["evaluate_key"])
+        if cell.measure_keys and cell.measure_keys not in rounds:
+            found = [read("measure", key) for key in cell.measure_keys]
+            rounds[cell.measure_keys] = [record for record in found if record is not None]
+        cells.append(cell)
+    return SweepData(name, manifest, cells, rounds)

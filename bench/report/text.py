@@ -1,0 +1,185 @@
+"""Tables in plain text and markdown."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import unicodedata
+from typing import TYPE_CHECKING
+
+from bench.report.tables import Column, Table, comparison
+from bench.report.view import views
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WIDTH = 100
+
+
+def comparison_table(frame: pd.DataFrame, width: int = WIDTH) -> str:
+    """Plain text for the terminal: one table a model, at most `width` columns wide.
+
+    Columns that do not fit are left out, least important first; their number is told.
+    """
+    parts = [_plain(comparison(view), max(40, width)) for view in views(frame)]
+    return "\n\n".join(parts) if parts else "No cells."
+
+
+def display_width(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
+def one_line(text: str) -> str:
+    """Without control characters and line breaks: names and reasons come from files."""
+    return re.sub(
+        r"\s+", " ", "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in text)
+    ).strip()
+
+
+def _header(column: Column) -> list[str]:
+    return [column.title, column.unit]
+
+
+def _pad(text: str, width: int, right: bool) -> str:
+    gap = " " * max(0, width - display_width(text))
+    return gap + text if right else text + gap
+
+
+def _plain(table: Table, width: int) -> str:
+    full = table
+    names = [one_line(row.variant) + _role_sign(row.role) for row in full.rows]
+    fronts = ["".join(sorted({_front_sign(f) for f in row.fronts} - {""})) for row in full.rows]
+    first = max(display_width(name) for name in ["variant", *names])
+
+    def widths(part: Table) -> list[int]:
+        cells = [[row.cells[place].shown_short for row in part.rows] for place in range(len(part.columns))]
+        return [
+            max(display_width(text) for text in [*_header(column), *texts])
+            for column, texts in zip(part.columns, cells, strict=True)
+        ]
+
+    allowed = max((column.priority for column in full.columns), default=0)
+    table = full
+    while True:
+        sizes = widths(table)
+        total = first + 7 + sum(size + 2 for size in sizes) + _extra(table, sizes)
+        if total <= width or len(table.columns) <= 1:
+            break
+        allowed = max(column.priority for column in table.columns)
+        last = max(place for place, column in enumerate(table.columns) if column.priority == allowed)
+        drop = table.columns[last].key
+        table = table.narrowed(lambda column, drop=drop: column.key != drop)  # type: ignore[misc]
+    sizes = _stretched(table, sizes)
+    lines = [f"{one_line(table.model)} ({one_line(table.sweep)})"]
+    place = 0
+    head = _pad("", first, False)
+    for title, many in table.groups:
+        room = sum(sizes[place : place + many]) + 2 * (many - 1)
+        text = one_line(title)
+        head += (
+            "  " + f" {text} ".center(room, "─")
+            if display_width(text) + 2 <= room
+            else "  " + _pad(text[:room], room, False)
+        )
+        place += many
+    lines.append(head.rstrip())
+    for level in range(2):
+        line = _pad("variant" if level == 0 else "", first, False)
+        for column, size in zip(table.columns, sizes, strict=True):
+            line += "  " + _pad(_header(column)[level], size, True)
+        lines.append((line + ("  front" if level == 0 else "")).rstrip())
+    lines.append("─" * (first + sum(size + 2 for size in sizes) + 7))
+    for row, name, front in zip(table.rows, names, fronts, strict=True):
+        line = _pad(name, first, False)
+        for cell, size in zip(row.cells, sizes, strict=True):
+            line += "  " + _pad(one_line(cell.shown_short), size, True)
+        lines.append((line + "  " + front).rstrip())
+    lines += _below(table, full, width, names, fronts)
+    return "\n".join(lines)
+
+
+def _role_sign(role: str) -> str:
+    return {"control": " †"}.get(role, "")
+
+
+def _front_sign(front: str) -> str:
+    return "S" if front == "size" else "T" if front.startswith("time") else ""
+
+
+def _extra(table: Table, sizes: list[int]) -> int:
+    return sum(_stretched(table, sizes)) - sum(sizes)
+
+
+def _stretched(table: Table, sizes: list[int]) -> list[int]:
+    """Column widths with room for the titles of their groups."""
+    sizes, place = list(sizes), 0
+    for title, many in table.groups:
+        missing = display_width(one_line(title)) - (sum(sizes[place : place + many]) + 2 * (many - 1))
+        if missing > 0:
+            sizes[place] += missing
+        place += many
+    return sizes
+
+
+def _below(table: Table, full: Table, width: int, names: list[str], fronts: list[str]) -> list[str]:
+    legend = []
+    if any("†" in name for name in names):
+        legend.append("† control")
+    if any(fronts):
+        legend.append("front: no other is as accurate and smaller (S, gzip) or faster (T)")
+    shown = [cell for row in table.rows for cell in row.cells]
+    legend += [
+        f"{mark} {word}"
+        for mark, word in (("~", "noisy"), ("!", "unstable"))
+        if any(c.mark == mark for c in shown)
+    ]
+    if any(cell.text.startswith("= ") for cell in shown):
+        legend.append("= no difference beyond the noise")
+    if any(cell.text.startswith("? ") for cell in shown):
+        legend.append("? not decided")
+    left_out = len(full.columns) - len(table.columns)
+    if left_out:
+        legend.append(f"{left_out} more columns in the report")
+    lines = ["; ".join(legend)] if legend else []
+    lines += [f"{number} {one_line(text)}" for number, text in enumerate(table.footnotes, start=1)]
+    wrapped: list[str] = []
+    for line in lines:
+        wrapped += textwrap.wrap(line, width, subsequent_indent="  ")
+    return wrapped
+
+
+def markdown(table: Table) -> str:
+    """A GitHub table with every column; units and groups in the header, reasons below."""
+    heads = ["variant", *(_markdown_head(column) for column in table.columns), "Pareto"]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * len(table.columns) + "---|"]
+    for row in table.rows:
+        name = (
+            f"**{escape_markdown(row.variant)}**" if row.role == "reference" else escape_markdown(row.variant)
+        )
+        name += f" ({row.role})" if row.role in ("control",) else ""
+        cells = [escape_markdown(cell.shown) for cell in row.cells]
+        lines.append("| " + " | ".join([name, *cells, ", ".join(map(escape_markdown, row.fronts))]) + " |")
+    for number, text in enumerate(table.footnotes, start=1):
+        lines += (
+            ["", f"{number}. {escape_markdown(text)}"]
+            if number == 1
+            else [f"{number}. {escape_markdown(text)}"]
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_head(column: Column) -> str:
+    unit = f" ({column.unit})" if column.unit else ""
+    group = column.group if column.group != "accuracy" else "accuracy,"
+    return escape_markdown(f"{group} {column.title}{unit}")
+
+
+def escape_markdown(text: str) -> str:
+    """Text that markdown shows as it is, also inside a table."""
+    text = one_line(text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]#|~$!])", r"\\\1", text)

@@ -1,0 +1,198 @@
+"""The frame of one model, ready to be looked up: what tables, pictures and notes are made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.report.read import BASELINE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONTROLS = {
+    "baseline_longer": "control: the baseline trained for the extra epochs of the fine-tuned variants",
+    "student_scratch": "control: the student trained alone, without a teacher",
+}
+
+
+class Number(NamedTuple):
+    """One number of the frame; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+    n: int | None
+    status: str
+    reason: str
+    scope: str = ""
+    origin: str = ""
+
+    @property
+    def known(self) -> bool:
+        return self.status == "ok" and math.isfinite(self.value)
+
+    @property
+    def verdict(self) -> str:
+        """`noisy` or `unstable` for a latency that is not to be trusted, else empty."""
+        for word in ("noisy", "unstable"):
+            if any(part.strip().startswith(f"{word}:") for part in self.reason.split(";")):
+                return word
+        return ""
+
+    @property
+    def comparison(self) -> str:
+        """`faster`, `slower`, `same` or `unclear` of a latency_ratio, else empty."""
+        word = self.reason.partition(";")[0].strip()
+        return word if word in ("faster", "slower", "same", "unclear") else ""
+
+
+class ModelView:
+    """Numbers of one model in one sweep: aggregated over seeds, and per seed.
+
+    Attributes:
+        variants, targets: in the order of the sweep.
+    """
+
+    def __init__(self, sweep: str, model: str, table: pd.DataFrame) -> None:
+        self.sweep, self.model = sweep, model
+        self.variants: list[str] = []
+        self.targets: list[str] = []
+        self.seeds: list[int] = []
+        self._means: dict[tuple[str, str, str], dict[str, Number]] = {}
+        self._seeds: dict[tuple[str, str, str, str, int], Number] = {}
+        columns = ("variant", "target", "seed", "metric", "value", "low", "high", "n", "status", "reason")
+        lists = [table[name].tolist() for name in (*columns, "scope", "origin")]
+        for row in zip(*lists, strict=True):
+            variant, target, seed, metric, value, low, high, n, status, reason, scope, origin = row
+            number = Number(
+                value, low, high, int(n) if isinstance(n, int) else None, status, reason, scope, origin
+            )
+            if isinstance(seed, int):
+                self._seeds[variant, target, metric, scope, seed] = number
+            else:
+                self._means.setdefault((variant, target, metric), {})[scope] = number
+        self.variants = list(dict.fromkeys(lists[0]))
+        self.targets = list(dict.fromkeys(lists[1]))
+        self.seeds = sorted({key[-1] for key in self._seeds})
+
+    def get(self, variant: str, target: str, metric: str, scope: str = "") -> Number | None:
+        """The number over all seeds; with one seed an accuracy has the interval of that seed."""
+        scopes = self._means.get((variant, target, metric))
+        if scopes is None:
+            return None
+        # A cell without any number has a row without scope: it speaks for every scope.
+        number = scopes.get(scope) or scopes.get("")
+        if number is not None and number.known and number.n == 1 and metric in ("accuracy", "agreement"):
+            single = [self.seed(variant, target, metric, scope, seed) for seed in self.seeds]
+            return next((one for one in single if one is not None and one.known), number)
+        return number
+
+    def seed(self, variant: str, target: str, metric: str, scope: str, seed: int) -> Number | None:
+        return self._seeds.get((variant, target, metric, scope, seed))
+
+    def value(self, variant: str, target: str, metric: str, scope: str = "") -> float:
+        """The value alone, NaN where there is none."""
+        number = self.get(variant, target, metric, scope)
+        return number.value if number is not None and number.known else math.nan
+
+    def scopes(self, target: str) -> list[str]:
+        """Scopes of latency on a target, in the order of the records."""
+        found: dict[str, None] = {}
+        for (_, place, metric), scopes in self._means.items():
+            if place == target and metric == "latency_p50":
+                found.update(dict.fromkeys(scope for scope, number in scopes.items() if number.known))
+        return list(found)
+
+    def known(self, target: str, metric: str, scope: str = "") -> Iterator[tuple[str, Number]]:
+        """(variant, number) of all variants that have it on a target."""
+        for variant in self.variants:
+            number = self.get(variant, target, metric, scope)
+            if number is not None and number.known:
+                yield variant, number
+
+    @property
+    def primary(self) -> str:
+        """The target with most scored variants; the later one where they tie (deployment)."""
+        counts = {target: sum(1 for _ in self.known(target, "accuracy")) for target in self.targets}
+        return max(reversed(self.targets), key=lambda target: counts[target], default="")
+
+    def distinct(self, metric: str) -> list[str]:
+        """Targets whose numbers of a metric differ: options such as threads change no accuracy."""
+        seen: dict[tuple[str, tuple[float, ...]], str] = {}
+        for target in self.targets:
+            values = tuple(
+                -1.0 if math.isnan(v) else v for v in (self.value(x, target, metric) for x in self.variants)
+            )
+            if any(value != -1.0 for value in values):
+                seen.setdefault((base_name(target), values), target)
+        return list(seen.values())
+
+    def noise(self, target: str, scope: str) -> float:
+        """A/A gap of a target: differences within it are noise. NaN if unknown."""
+        return self.value(BASELINE, target, "latency_noise", scope)
+
+    def all_numbers(self) -> Iterator[tuple[str, str, str, Number]]:
+        """(variant, target, metric, number) aggregated over seeds."""
+        for (variant, target, metric), scopes in self._means.items():
+            for number in scopes.values():
+                yield variant, target, metric, number
+
+
+def base_name(target: str) -> str:
+    return target.partition("[")[0]
+
+
+def views(table: pd.DataFrame) -> list[ModelView]:
+    """One view for each sweep and model of a frame, in its order."""
+    return [
+        ModelView(str(sweep), str(model), part)
+        for (sweep, model), part in table.groupby(["sweep", "model"], sort=False)
+    ]
+
+
+def role(variant: str) -> str:
+    """`reference`, `control`, `student` or empty."""
+    if variant == BASELINE:
+        return "reference"
+    if variant in CONTROLS:
+        return "control"
+    return "student" if variant.startswith("distilled") else ""
+
+
+def pareto(points: list[tuple[str, float, float]]) -> set[str]:
+    """Names on the front of (name, cost, gain): none costs less and gains as much, or gains more
+    at the same cost."""
+    front: set[str] = set()
+    best = -math.inf
+    last: tuple[float, float] | None = None
+    for name, cost, gain in sorted(points, key=lambda point: (point[1], -point[2])):
+        if gain > best or (cost, gain) == last:
+            front.add(name)
+            best, last = gain, (cost, gain)
+    return front
+
+
+def candidates(view: ModelView) -> list[str]:
+    """Variants that one might deploy: all but the controls."""
+    return [variant for variant in view.variants if role(variant) != "control"]
+
+
+def size_front(view: ModelView) -> set[str]:
+    """Pareto members of accuracy against gzip bytes, on the primary target."""
+    target = view.primary
+    sizes = dict(view.known(target, "gzip_bytes"))
+    scored = dict(view.known(target, "accuracy"))
+    return pareto(
+        [(v, sizes[v].value, scored[v].value) for v in candidates(view) if v in sizes and v in scored]
+    )
+
+
+def latency_front(view: ModelView, target: str, scope: str) -> set[str]:
+    """Pareto members of accuracy against latency; only numbers whose verdict is ok take part."""
+    scored = dict(view.known(target, "accuracy"))
+    times = {v: n for v, n in view.known(target, "latency_p50", scope) if n.scope == scope and not n.verdict}
+    return pareto(
+        [(v, times[v].value, scored[v].value) for v in candidates(view) if v in times and v in scored]
+    )

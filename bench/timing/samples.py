@@ -8,10 +8,12 @@ a trace of at most 200 samples keeps their order for plots.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from bench.records import pack, unpack
 
 #: width of a histogram bin: bin i holds [RATIO**i, RATIO**(i+1)) nanoseconds
 RATIO = 1.005
@@ -33,7 +35,8 @@ def scope_times(samples_ns: np.ndarray, block: int, total_seconds: float) -> Sco
         total_seconds: wall time of the window, everything in it.
 
     Returns:
-        All durations in ns per call.
+        All durations in ns per call. `trace` and the histogram's `counts` are packed arrays
+        (`records.unpack`).
     """
     values = np.asarray(samples_ns, np.float64) / block
     n = len(values)
@@ -52,7 +55,7 @@ def scope_times(samples_ns: np.ndarray, block: int, total_seconds: float) -> Sco
         "max_ns": _short(values.max()),
         "q": {str(q): _short(value) for q, value in zip(wanted, quantiles, strict=True)},
         "histogram": _histogram(values),
-        "trace": [_short(value) for value in values[picks]],
+        "trace": pack(values[picks].round().astype(np.int64)),
         "drift": drift(values),
         "total_seconds": total_seconds,
     }
@@ -72,38 +75,37 @@ def throughput(times: ScopeTimes) -> float:
     return float(times["n"] * times["block"] / times["total_seconds"])
 
 
-def pooled_percentile(windows: Iterable[ScopeTimes], q: float) -> float | None:
-    """Percentile of all single calls of several windows together, ns, to within 0.25 %.
+def pooled_percentiles(windows: Sequence[ScopeTimes]) -> dict[float, float | None]:
+    """p90, p95 and p99 of all single calls of several windows together, ns, to within 0.25 %.
 
     None where a window timed blocks of calls, or there are fewer samples than `SAMPLES_FOR` asks.
     """
-    windows = list(windows)
     if not windows or any(window["block"] != 1 for window in windows):
-        return None
-    if sum(window["n"] for window in windows) < SAMPLES_FOR[q]:
-        return None
-    counts: dict[int, int] = {}
-    for window in windows:
-        first = window["histogram"]["first"]
-        for offset, count in enumerate(window["histogram"]["counts"]):
-            counts[first + offset] = counts.get(first + offset, 0) + count
-    rank = math.ceil(q * sum(counts.values()))
-    seen = 0
-    for index in sorted(counts):
-        seen += counts[index]
-        if seen >= rank:
-            break
+        return dict.fromkeys(SAMPLES_FOR)
+    parts = [(int(window["histogram"]["first"]), unpack(window["histogram"]["counts"])) for window in windows]
+    start = min(first for first, _ in parts)
+    pooled = np.zeros(max(first + len(counts) for first, counts in parts) - start, np.int64)
+    for first, counts in parts:
+        pooled[first - start : first - start + len(counts)] += counts
+    cumulative = np.cumsum(pooled)
+    n = int(cumulative[-1])
     shortest = float(min(window["min_ns"] for window in windows))
     longest = float(max(window["max_ns"] for window in windows))
-    centre = math.exp((index + 0.5) * math.log(RATIO))
-    return min(max(centre, shortest), longest)
+
+    def percentile(q: float) -> float:
+        """The smallest value that a share q of the samples does not exceed, as its bin's centre."""
+        index = start + int(np.searchsorted(cumulative, math.ceil(q * n)))
+        return min(max(math.exp((index + 0.5) * math.log(RATIO)), shortest), longest)
+
+    return {q: percentile(q) if n >= needed else None for q, needed in SAMPLES_FOR.items()}
 
 
 def _histogram(values: np.ndarray) -> dict[str, Any]:
     # A coarse clock may call a sample 0 ns long; it is counted in the bin of 1 ns.
     bins = np.floor(np.log(np.maximum(values, 1.0)) / math.log(RATIO)).astype(int)
     first = int(bins.min())
-    return {"ratio": RATIO, "first": first, "counts": np.bincount(bins - first).tolist()}
+    # One preempted call puts a thousand empty bins between itself and the rest: packed.
+    return {"ratio": RATIO, "first": first, "counts": pack(np.bincount(bins - first).astype(np.uint32))}
 
 
 def _short(value: Any) -> float | int:

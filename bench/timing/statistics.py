@@ -22,7 +22,7 @@ from bench.timing.intervals import (
     paired_difference,
     wilson,
 )
-from bench.timing.samples import ScopeTimes, pooled_percentile, throughput
+from bench.timing.samples import ScopeTimes, pooled_percentiles, throughput
 from bench.timing.verdicts import Verdict, judge, versus_reference
 
 __all__ = [
@@ -151,16 +151,16 @@ def _summary(rounds: Sequence[Round], name: str, scope: str, reference: str) -> 
     ratios = round_ratios(rounds, name, scope)
     ratio = bootstrap(ratios) if ratios else None
     verdict, reasons = judge(rounds, windows, [one["entries"].get(name) for one in rounds], gap)
-    p90, p95, p99 = (_seconds(pooled_percentile(windows, q)) for q in (0.9, 0.95, 0.99))
+    tail = {q: _seconds(value) for q, value in pooled_percentiles(windows).items()}
     return LatencySummary(
         scope=scope,
         p50=p50.value,
         low=p50.low,
         high=p50.high,
         confidence=min(0.95, coverage(len(medians))) if len(medians) >= MIN_VALUES else None,
-        p90=p90,
-        p95=p95,
-        p99=p99,
+        p90=tail[0.9],
+        p95=tail[0.95],
+        p99=tail[0.99],
         fastest=min(window["min_ns"] for window in windows) / 1e9,
         mean=float(np.mean([window["mean_ns"] for window in windows])) / 1e9,
         n=sum(window["n"] for window in windows),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import io
 import re
 import warnings
 import zlib
@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from bench.errors import DataError
+from models.datasets.formats import damaged, decompressed
 
 MAX_HEADER_LINES = 10_000
 ATTRIBUTE = re.compile(r"@attribute\s+(?:'([^']*)'|\"([^\"]*)\"|(\S+))\s+(.+)", re.IGNORECASE)
@@ -29,7 +29,7 @@ def read_arff(
     import pandas as pd
 
     try:
-        with _text(path) as file:
+        with io.TextIOWrapper(decompressed(path), "utf-8") as file:
             _check_header(file, features, classes)
             with warnings.catch_warnings():
                 # A damaged column is reported below, not warned of
@@ -46,26 +46,17 @@ def read_arff(
                     dtype=dict.fromkeys(features, np.float64) | {"class": str},
                 )
         if len(frame) != rows:
-            raise ValueError(f"{'more' if len(frame) > rows else len(frame)} rows than {rows} expected")
+            found = f"{len(frame)} rows, {rows} expected" if len(frame) < rows else f"more than {rows} rows"
+            raise ValueError(found)
         x = frame[list(features)].to_numpy(np.float64)
         if not np.isfinite(x).all():
             raise ValueError("missing or infinite values")
-        y = pd.Categorical(frame["class"], categories=list(classes)).codes
+        y = pd.Index(classes).get_indexer(pd.Index(frame["class"]))
         if (y < 0).any():
             raise ValueError(f"unknown class {frame['class'][int(np.argmax(y < 0))]!r}")
         return x, y.astype(np.uint8)
     except (OSError, ValueError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
-        raise DataError(
-            f"damaged, or not the file it is named after ({error})",
-            where=str(path),
-            mend="Remove it or replace it by the original; the next source is used when it is gone.",
-        ) from error
-
-
-def _text(path: Path) -> IO[str]:
-    with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rt", encoding="utf-8") if compressed else path.open(encoding="utf-8")
+        raise damaged(path, error) from error
 
 
 def _check_header(file: IO[str], features: Sequence[str], classes: Sequence[str]) -> None:

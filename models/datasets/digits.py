@@ -30,8 +30,8 @@ def _load() -> Data:
     # Its file, read without importing scikit-learn: that import takes longer than training.
     path = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
     table = read_table(path, (1797, 65))
-    source = f"scikit-learn {version('scikit-learn')} ({path})"
-    check_contents("scikit-learn's digits", source, CONTENTS, table[:, :-1], table[:, -1])
+    source = f"scikit-learn {version('scikit-learn')}"
+    check_contents("scikit-learn's digits", str(path), CONTENTS, table[:, :-1], table[:, -1])
     y = table[:, -1]
     x = table[:, :-1] / np.float32(16)
     train, validation, test = (frozen_split(x[part], y[part]) for part in stratified(y, SIZES))

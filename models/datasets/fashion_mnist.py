@@ -43,7 +43,7 @@ RECIPE = f"x/255; validation: {VALIDATION} of train, stratified, seed 0; version
 def _images() -> Data:
     found = files.locate(FILES)
     arrays = [read_idx(found.paths[name], shape) for name, shape in SHAPES.items()]
-    check_contents("Fashion-MNIST", found.source, CONTENTS, *arrays)
+    check_contents("Fashion-MNIST", found.where, CONTENTS, *arrays)
     x, y, x_test, y_test = arrays
     train, validation = stratified(y, (len(y) - VALIDATION, VALIDATION))
     return Data(

@@ -7,11 +7,12 @@ forbids the last.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import json
 import os
 import sys
 import tempfile
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,15 +30,15 @@ class RemoteFile:
     """One file: its name, where it can be downloaded, and what it must be.
 
     Attributes:
-        sha256: of the file at `url`; None where nobody has published one (the contents are then
-            checked by the data set alone).
+        sha256: of the file at `url`.
         max_bytes: a download longer than this is refused.
-        openml: `url` gives OpenML's JSON description of the file: its real address and md5 sum.
+        openml: `url` gives OpenML's JSON description of the file: its address and its md5 sum, which is
+            checked instead (OpenML publishes no other).
     """
 
     name: str
     url: str
-    sha256: str | None
+    sha256: str
     max_bytes: int
     openml: bool = False
 
@@ -65,10 +66,19 @@ class FileSet:
 
 @dataclass(frozen=True)
 class Found:
-    """Paths by the names in the file set; `source` says which place they are from."""
+    """Paths by the names in the file set.
+
+    Attributes:
+        source: which place they are from, without paths of this machine: it goes into records.
+    """
 
     paths: dict[str, Path]
     source: str
+
+    @property
+    def where(self) -> str:
+        """For error messages."""
+        return ", ".join(str(path) for path in self.paths.values())
 
 
 def offline() -> bool:
@@ -111,7 +121,7 @@ def find(files: FileSet) -> Found | None:
     for source, folder in _places(files):
         paths = {file.name: _in_folder(folder, file.name) for file in files.files}
         if all(paths.values()):
-            return Found({name: path for name, path in paths.items() if path}, f"{source} ({folder})")
+            return Found({name: path for name, path in paths.items() if path}, source)
     return None
 
 
@@ -122,7 +132,7 @@ def missing(files: FileSet, why: str) -> DataError:
     return DataError(
         f"{files.title} is not on this machine ({why}); wanted: {files}",
         mend="Four ways to get it:\n"
-        f"  1. put the files into a folder (or its sub folder {files.subfolder}) and set BENCH_DATA_DIR to it\n"
+        f"  1. put the files into a folder (or its {files.subfolder}/) and name it in BENCH_DATA_DIR\n"
         f"  2. system package: {packaged}\n"
         f"  3. put them into the Keras cache: {keras_folder()}\n"
         f"  4. let this program download them (network needed, BENCH_OFFLINE not set):\n     {urls}",
@@ -147,7 +157,7 @@ def locate(files: FileSet) -> Found:
             paths[file.name] = _in_folder(folder, file.name) or download(file, folder)
         except OSError as error:
             raise missing(files, f"{file.url}: {error}") from error
-    return Found(paths, f"download ({folder})")
+    return Found(paths, "download cache")
 
 
 def unavailable(files: FileSet) -> str | None:
@@ -158,36 +168,31 @@ def unavailable(files: FileSet) -> str | None:
 
 
 def download(file: RemoteFile, folder: Path) -> Path:
-    """Stream to a temporary name, check length and SHA-256, then move into place.
+    """Stream to a temporary name, check length and checksum, then move into place.
 
     Raises:
         OSError: it cannot be reached, or stops early.
         DataError: what came is longer than it may be, or is another file.
     """
+    address, algorithm, expected = file.url, "sha256", file.sha256
+    if file.openml:
+        address, expected = _openml(file.url)
+        algorithm = "md5"
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"downloading {file.url}", file=sys.stderr)
-    digest = hashlib.sha256()
+    print(f"downloading {address}", file=sys.stderr)
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     handle, name = tempfile.mkstemp(dir=folder, prefix=f".{file.name}.")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as out, _opened(file.url) as reply:
-            size = 0
-            while chunk := reply.read(CHUNK):
-                size += len(chunk)
-                if size > file.max_bytes:
-                    raise DataError(
-                        f"longer than {file.max_bytes} bytes, so it is not {file.name}", where=file.url
-                    )
+        with os.fdopen(handle, "wb") as out:
+            for chunk in _chunks(address, file.max_bytes):
                 digest.update(chunk)
                 out.write(chunk)
-            expected = reply.headers.get("Content-Length")
-            if expected is not None and int(expected) != size:
-                raise OSError(f"connection closed after {size} of {expected} bytes")
-        if file.sha256 is not None and digest.hexdigest() != file.sha256:
+        if digest.hexdigest() != expected:
             raise DataError(
-                f"SHA-256 is {digest.hexdigest()} instead of {file.sha256}: "
+                f"{algorithm} is {digest.hexdigest()} instead of {expected}: "
                 f"the download is damaged or no longer {file.name}",
-                where=file.url,
+                where=address,
                 mend="Try again later, or give the file by BENCH_DATA_DIR.",
             )
         target = folder / file.name
@@ -197,11 +202,34 @@ def download(file: RemoteFile, folder: Path) -> Path:
         temporary.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _opened(url: str) -> Iterator[urllib.request.addinfourl]:
+def _chunks(url: str, max_bytes: int) -> Iterator[bytes]:
     request = urllib.request.Request(url, headers={"User-Agent": "edge-bench"})
+    size = 0
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as reply:
-            yield reply
+            while chunk := reply.read(CHUNK):
+                size += len(chunk)
+                if size > max_bytes:
+                    raise DataError(f"longer than the {max_bytes} bytes that it may have", where=url)
+                yield chunk
+            expected = reply.headers.get("Content-Length", "")
     except HTTPException as error:
         raise OSError(f"broken reply ({error!r})") from error
+    # http.client does not complain when a reply read in pieces ends too early.
+    if expected.isdigit() and int(expected) != size:
+        raise OSError(f"connection closed after {size} of {expected} bytes")
+
+
+def _openml(url: str) -> tuple[str, str]:
+    """Address and md5 sum of the file that OpenML's description at `url` tells of."""
+    try:
+        described = json.loads(b"".join(_chunks(url, 1 << 20)))["data_set_description"]
+        address, md5 = str(described["url"]), str(described["md5_checksum"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"not a description of an OpenML data set ({error!r})", where=url) from error
+    # A description must not be able to point at files of this machine or at anybody's server.
+    described_at, found_at = urllib.parse.urlsplit(url), urllib.parse.urlsplit(address)
+    trusted = found_at.scheme == "https" and f".{found_at.hostname}".endswith(".openml.org")
+    if not trusted and (found_at.scheme, found_at.netloc) != (described_at.scheme, described_at.netloc):
+        raise DataError(f"the description points to {address}, which is not OpenML", where=url)
+    return address, md5

@@ -15,9 +15,10 @@ from models.datasets.arff import read_arff
 from models.datasets.contents import check_contents, contents_digest, frozen_split, recipe_digest, stratified
 
 FEATURES = (
-    "zlogz c1_b0_mmdt c1_b1_mmdt c1_b2_mmdt c2_b1_mmdt c2_b2_mmdt d2_b1_mmdt d2_b2_mmdt d2_a1_b1_mmdt "
-    "d2_a1_b2_mmdt m2_b1_mmdt m2_b2_mmdt n2_b1_mmdt n2_b2_mmdt mass_mmdt multiplicity"
-).split()
+    *("zlogz", "c1_b0_mmdt", "c1_b1_mmdt", "c1_b2_mmdt", "c2_b1_mmdt", "c2_b2_mmdt", "d2_b1_mmdt"),
+    *("d2_b2_mmdt", "d2_a1_b1_mmdt", "d2_a1_b2_mmdt", "m2_b1_mmdt", "m2_b2_mmdt", "n2_b1_mmdt"),
+    *("n2_b2_mmdt", "mass_mmdt", "multiplicity"),
+)
 CLASSES = ("g", "q", "t", "w", "z")
 ROWS = 830_000
 FILES = files.FileSet(
@@ -26,7 +27,7 @@ FILES = files.FileSet(
         files.RemoteFile(
             "hls4ml_lhc_jets_hlf.arff",
             "https://www.openml.org/api/v1/json/data/42468",
-            None,
+            "",
             1_000_000_000,
             openml=True,
         ),
@@ -56,8 +57,8 @@ def split(x: np.ndarray, y: np.ndarray, source: str) -> Data:
     train, validation = (rest[part] for part in stratified(y[rest], (len(rest) - size, size)))
     mean, deviation = x[train].mean(axis=0), x[train].std(axis=0)
     scaled = (x - mean) / np.where(deviation > 0, deviation, 1.0)
-    parts = (frozen_split(scaled[part], y[part]) for part in (train, validation, test))
-    return Data(*parts, source)
+    parts = [frozen_split(scaled[part], y[part]) for part in (train, validation, test)]
+    return Data(parts[0], parts[1], parts[2], source)
 
 
 @functools.cache
@@ -66,7 +67,7 @@ def _load() -> Data:
     path = found.paths[FILES.files[0].name]
     x, y = read_arff(path, FEATURES, CLASSES, ROWS)
     if CONTENTS is not None:
-        check_contents(FILES.title, found.source, CONTENTS, x, y)
+        check_contents(FILES.title, found.where, CONTENTS, x, y)
         return split(x, y, found.source)
     return split(x, y, f"{found.source}, contents sha256 {contents_digest(x, y)} (not pinned)")
 

@@ -35,7 +35,7 @@ RECIPE = f"x/255; validation: {VALIDATION} of train, stratified, seed 0; version
 def _arrays() -> tuple[dict[str, np.ndarray], str]:
     found = files.locate(FILES)
     arrays = read_npz(found.paths["mnist.npz"], SHAPES)
-    check_contents("MNIST", found.source, CONTENTS, *arrays.values())
+    check_contents("MNIST", found.where, CONTENTS, *arrays.values())
     return arrays, found.source
 
 

@@ -176,16 +176,16 @@ def measure_files(
     latency = summarise(rounds)
     results = []
     for name, path in zip(names, paths, strict=True):
-        error = found[name]["error"]
-        if not error and protocol.rounds and name not in latency:
-            error = _round_error(name, rounds) or (failures[0] if failures else "no round gave a number")
+        reason = found[name]["error"]
+        if not reason and protocol.rounds and name not in latency:
+            reason = _round_error(name, rounds) or failures[0]
         results.append(
             FileResult(
                 name=name,
                 path=str(path),
                 bytes=(sizes := file_sizes(path))["file_bytes"],
                 gzip_bytes=sizes["gzip_bytes"],
-                error=error,
+                error=reason,
                 accuracy=_accuracy(found[name]["score"], found[usable[0]]["score"], name == usable[0]),
                 accuracy_error=found[name]["score_error"],
                 latency=latency.get(name, {}),

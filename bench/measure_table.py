@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.measure import FileResult, MeasureResult
-    from bench.timing.statistics import LatencySummary
 
 _SCOPES = {
     "invoke": "invoke: the network alone, input in place, µs a call",
@@ -21,7 +20,7 @@ def render(result: MeasureResult) -> str:
     scopes = dict.fromkeys(scope for file in result.files for scope in file.latency)
     for scope in scopes:
         parts.append(f"{_SCOPES.get(scope, scope)}\n{_table(_latency_rows(result, scope))}")
-    notes = _notes(result, list(scopes))
+    notes = _notes(result)
     if notes:
         parts.append("\n".join(notes))
     return "\n\n".join(parts) + "\n"
@@ -29,18 +28,16 @@ def render(result: MeasureResult) -> str:
 
 def _head(result: MeasureResult) -> str:
     runtime = next((file.runtime for file in result.files if file.name == result.reference), {})
-    threads = result.options["threads"]
     facts = [
         f"{runtime.get('runtime', 'tflite')} {runtime.get('version', '')}".strip(),
-        f"{threads} thread{'s' if threads != 1 else ''}",
+        _count(result.options["threads"], "thread"),
         f"XNNPACK {'on' if result.options['xnnpack'] else 'off'}",
     ]
     if result.rounds:
         machine = result.rounds[0]["machine"]
-        rounds = len(result.rounds)
         facts += [
-            f"{rounds} round{'s' if rounds != 1 else ''}",
-            f"{machine['cpu']}, {machine['cores']} cores",
+            _count(len(result.rounds), "round"),
+            f"{machine['cpu']} ({_count(machine['cores'], 'core')})",
         ]
     return f"{', '.join(facts)}\nReference: {result.reference}"
 
@@ -101,27 +98,21 @@ def _latency_rows(result: MeasureResult, scope: str) -> list[list[str]]:
     return rows
 
 
-def _notes(result: MeasureResult, scopes: Sequence[str]) -> list[str]:
+def _notes(result: MeasureResult) -> list[str]:
     notes = []
-    by_scope: dict[str, list[LatencySummary]] = {
-        scope: [file.latency[scope] for file in result.files if scope in file.latency] for scope in scopes
+    summaries = [found for file in result.files for found in file.latency.values()]
+    gaps = {
+        found.scope: f"{found.scope} {found.aa_gap:.1%}" for found in summaries if found.aa_gap is not None
     }
-    summaries = [found for several in by_scope.values() for found in several]
-    gaps = [
-        f"{scope} {found[0].aa_gap:.1%}" for scope, found in by_scope.items() if found[0].aa_gap is not None
-    ]
     if gaps:
-        notes.append(
-            f"A/A gap ({result.reference} against itself; no difference within it counts): {', '.join(gaps)}"
-        )
-    confidence = min((found.confidence for found in summaries if found.confidence is not None), default=None)
-    if confidence is not None and confidence < 0.95:
-        notes.append(
-            f"Intervals over so few rounds are sure to cover {confidence:.0%}, whatever the distribution."
-        )
+        notes.append(f"A/A gap, {result.reference} against itself: {', '.join(gaps.values())}.")
+        notes.append("No difference within it is called one.")
+    sure = min((found.confidence for found in summaries if found.confidence is not None), default=0.95)
+    if sure < 0.95:
+        notes.append(f"So few rounds make intervals sure to cover {sure:.0%}, whatever the distribution.")
     if any(found.block > 1 for found in summaries):
         notes.append(
-            "* one call is too short for this clock: blocks of calls were timed, which have no percentiles"
+            "* too short a call for this clock: blocks of calls were timed, which have no percentiles."
         )
     elif any(found.p99 is None for found in summaries):
         notes.append("Percentiles need samples: 64 for p90, 130 for p95, 662 for p99.")
@@ -130,11 +121,21 @@ def _notes(result: MeasureResult, scopes: Sequence[str]) -> list[str]:
             notes.append(f"{file.name} failed: {file.error}")
         elif file.accuracy_error:
             notes.append(f"{file.name} has no accuracy: {file.accuracy_error}")
-        for scope, found in file.latency.items():
-            if found.verdict != "ok":
-                notes.append(f"{file.name}, {scope}: {found.verdict}: {'; '.join(found.reasons)}")
-    notes += [f"lost: {failure}" for failure in result.failures]
+    notes += [f"Lost: {failure}" for failure in result.failures]
+    whose: dict[str, list[str]] = {}
+    for file in result.files:
+        for found in file.latency.values():
+            for reason in found.reasons:
+                whose.setdefault(reason, []).append(f"{file.name} {found.scope}")
+    if whose:
+        notes.append("Not ok because:")
+    for reason, places in whose.items():
+        notes.append(f"  {reason}: {'all' if len(places) == len(summaries) else ', '.join(places)}")
     return notes
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' if n != 1 else ''}"
 
 
 def _us(seconds: float | None) -> str:
@@ -159,10 +160,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
 
     def line(row: Sequence[str]) -> str:
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ]
-        return "  ".join(cells).rstrip()
+        numbers = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        return "  ".join([row[0].ljust(widths[0]), *numbers]).rstrip()
 
     return "\n".join([line(rows[0]), line(["-" * width for width in widths]), *map(line, rows[1:])])

@@ -62,9 +62,7 @@ class Distill(Step):
             "network": params.network,
             "initial_weights_sha256": initial,
             "teacher_params": int(teacher.model.count_params()),
-            "teacher_val_accuracy": float(
-                np.mean(predict(teacher.model, context.data.validation.x).argmax(1) == context.data.validation.y)
-            ),
+            "teacher_val_accuracy": accuracy(teacher.model, context.data.validation),
         }
         checks = [teacher.check("teacher"), size_check(params.network, student, teacher.model)]
         return finish(context, predict, student, facts, checks)

@@ -19,9 +19,7 @@ PRUNABLE = ("Dense", "Conv1D", "Conv2D")
 
 def kernels(model: Any) -> dict[str, np.ndarray]:
     """Kernel of each prunable layer of a float network by layer name, inputs on axis -2."""
-    return {
-        layer.name: layer.kernel.numpy() for layer in model.layers if type(layer).__name__ in PRUNABLE
-    }
+    return {layer.name: layer.kernel.numpy() for layer in model.layers if type(layer).__name__ in PRUNABLE}
 
 
 def sparsity(arrays: Iterable[np.ndarray]) -> float:

@@ -145,4 +145,5 @@ def two_of_four_check(found: dict[str, np.ndarray]) -> Check:
         blocks = np.moveaxis(kernel, -2, -1).reshape(-1, 4)
         if (np.count_nonzero(blocks, axis=1) > 2).any():
             wrong.append(name)
-    return Check("2:4", bool(found) and not wrong, f"not in {', '.join(wrong)}" if wrong else f"in {len(found)} layers")
+    detail = f"not in {', '.join(wrong)}" if wrong else f"in {len(found)} layers"
+    return Check("2:4", bool(found) and not wrong, detail)

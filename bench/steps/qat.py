@@ -82,8 +82,8 @@ def start_ranges(model: Any, plain: Any, x: np.ndarray) -> None:
     """Set each activation quantizer to the range of that layer's output in the float network."""
     _, keras = load()
     layers = [layer for layer in plain.layers if hasattr(layer, "output")]
-    outputs = keras.Model(plain.inputs, [layer.output for layer in layers])(x, training=False)
-    found = dict(zip((layer.name for layer in layers), outputs if len(layers) > 1 else [outputs], strict=True))
+    outputs = keras.Model(plain.inputs, {layer.name: layer.output for layer in layers})
+    found = outputs(x, training=False)
     for wrapper in model.layers:
         output = found.get(wrapper.layer.name) if hasattr(wrapper, "layer") else None
         if output is None:
@@ -103,7 +103,8 @@ def zero_keeper(model: Any, masks: dict[str, np.ndarray]) -> Callable[[], None]:
     for wrapper in model.layers:
         mask = masks.get(wrapper.layer.name) if hasattr(wrapper, "layer") else None
         if mask is not None:
-            (kernel,) = (v for v in wrapper.trainable_variables if v.shape == mask.shape and "kernel" in v.name)
+            named = f"{wrapper.layer.name}/kernel:0"
+            (kernel,) = (variable for variable in wrapper.trainable_variables if variable.name == named)
             pairs.append((kernel, tf.constant(mask)))
 
     def project() -> None:

@@ -219,11 +219,11 @@ def optimise(
             after_step()
         return i + 1, total + loss, order
 
-    @tf.function(autograph=False)
-    def epoch(order: Any) -> Any:
+    def all_steps(order: Any) -> Any:
         done = tf.while_loop(lambda i, *_: i < steps, step, (0, 0.0, order), parallel_iterations=1)
         return done[1] / steps
 
+    epoch = tf.function(all_steps, autograph=False)
     shuffle = np.random.default_rng(seed)
     best, best_weights, waited = math.inf, None, 0
     ran = 0

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bench.errors import StoreError
 
@@ -110,7 +110,12 @@ class Claims:
 
     def _create(self, path: Path, key: str) -> bool:
         token = uuid.uuid4().hex
-        content = {"pid": os.getpid(), "start": process_start(os.getpid()), "host": host_identity(), "token": token}
+        content = {
+            "pid": os.getpid(),
+            "start": process_start(os.getpid()),
+            "host": host_identity(),
+            "token": token,
+        }
         temporary = self.folder / f".{token}"
         temporary.write_text(json.dumps(content))
         try:
@@ -161,15 +166,17 @@ class Claims:
 
     @contextlib.contextmanager
     def _takeover(self) -> Iterator[None]:
-        with _locked(self.folder / "takeover.lock", exclusive=True):
+        with _locked(self.folder / "takeover.lock", exclusive=True, wait=True):
             yield
 
     @contextlib.contextmanager
-    def host(self, *, exclusive: bool) -> Iterator[None]:
-        """Hold this host: shared while building, exclusively while measuring. Waits for it."""
+    def host(self, *, exclusive: bool) -> Iterator[bool]:
+        """Hold this host: shared while building, alone while measuring. Gives False, at once, if
+        another process does not let it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder / f"host-{socket.gethostname()}.lock", exclusive=exclusive):
-            yield
+        place = self.folder / f"host-{socket.gethostname()}.lock"
+        with _locked(place, exclusive=exclusive, wait=False) as held:
+            yield held
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -181,11 +188,16 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, *, exclusive: bool) -> Iterator[IO[bytes]]:
+def _locked(path: Path, *, exclusive: bool, wait: bool) -> Iterator[bool]:
     import fcntl
 
     with path.open("ab") as file:
-        # Some network file systems have no locks: then two processes may measure at once.
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-        yield file
+        held = True
+        try:
+            flags = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+            fcntl.flock(file, flags if wait else flags | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held = False
+        except OSError:
+            pass  # some network file systems have no locks: then two processes may measure at once
+        yield held

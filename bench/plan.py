@@ -1,0 +1,236 @@
+"""From cells to tasks: what there is to do, what is done already, what cannot be done here and why.
+
+Nothing runs and TensorFlow is not imported. Whether a task is done is decided again when its turn
+comes, with the digests its inputs have by then (`settle`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+from bench import fingerprint, keys
+from bench.cells import CellSpec, StepSpec, Sweep
+from bench.chains import check_chain
+from bench.judge import Judge
+from bench.registry import DATASETS, MODELS, STEPS, TARGETS
+from bench.store import Store
+from bench.tasks import CellPlan, Plan, Task
+
+#: seconds after which a task is ended, unless the sweep says otherwise
+TIMEOUTS = {"build": 7200.0, "evaluate": 1800.0, "measure": 1800.0}
+HEAVY = "tensorflow"
+
+
+def make_plan(
+    sweep: Sweep,
+    store: Store,
+    *,
+    retry_failed: bool = False,
+    force: bool = False,
+    since: str | None = None,
+) -> Plan:
+    """Plan a sweep.
+
+    Args:
+        retry_failed: plan what is on record as failed again.
+        force: plan everything again, whatever is on record.
+        since: with one of these, records started at or after this time count all the same (they
+            are of this very run).
+
+    Raises:
+        ConfigError: a chain's steps do not fit together.
+    """
+    plan = _Planner(sweep).plan()
+    judge = Judge(store, retry_failed=retry_failed, force=force, since=since)
+    for task in plan.tasks.values():
+        judge.predict(task, plan.tasks)
+        if judge.record is not None and judge.record.status == "ok":
+            plan.seconds.setdefault(task.cost, []).append(judge.record.seconds)
+    _narrow(plan)
+    _demand(plan, store)
+    return plan
+
+
+class _Planner:
+    """Builds the tasks of a sweep; tasks shared by cells are made once."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep = sweep
+        self.tasks: dict[str, Task] = {}
+        self.timeouts = TIMEOUTS | sweep.timeouts
+        self._builds: dict[Any, str] = {}
+        self._checked: set[Any] = set()
+
+    def plan(self) -> Plan:
+        cells = [CellPlan(cell) for cell in self.sweep.cells]
+        for plan in cells:
+            if plan.cell.chain is not None:
+                self._cell(plan)
+        groups: dict[str, list[CellPlan]] = {}
+        for plan in cells:
+            cell = plan.cell
+            if plan.build_keys and cell.measured and TARGETS.get(cell.target).scopes:
+                group = keys.canonical([cell.model, cell.target, cell.options, cell.seed])
+                groups.setdefault(group, []).append(plan)
+        # Rounds outermost: what drifts over minutes hits every group.
+        for number in range(self.sweep.protocol.rounds):
+            for members in groups.values():
+                self._round(number, members)
+        return Plan(self.sweep, self.tasks, cells)
+
+    def _cell(self, plan: CellPlan) -> None:
+        cell, chain = plan.cell, plan.cell.chain
+        assert chain is not None
+        target = TARGETS.get(cell.target)
+        shape = (tuple(s.step for s in chain.steps), tuple(s.step for s in chain.teacher), target.format)
+        if shape not in self._checked:
+            check_chain(chain, target.format, where=cell.label)
+            self._checked.add(shape)
+        if chain.teacher:
+            plan.teacher_keys = self._chain(cell, chain.teacher, None)
+        plan.build_keys = self._chain(cell, chain.steps, (plan.teacher_keys or (None,))[-1])
+        artifact = plan.build_keys[-1]
+        key = keys.evaluate_key(cell.model, cell.seed, cell.target, cell.options, artifact)
+        plan.evaluate_key = key
+        if key not in self.tasks:
+            what = {"target": cell.target, "options": cell.options, "artifact": artifact}
+            self.tasks[key] = Task(
+                "evaluate",
+                key,
+                {"kind": "evaluate", "model": cell.model, "seed": cell.seed, **what},
+                (artifact,),
+                f"{cell.model}/seed{cell.seed}: evaluate {cell.variant} on {cell.target_label}",
+                heavy=HEAVY in target.modules,
+                timeout=self.timeouts["evaluate"],
+                blocked=_no_target(cell.target) or _no_data(cell.model),
+            )
+
+    def _chain(self, cell: CellSpec, steps: Sequence[StepSpec], teacher: str | None) -> tuple[str, ...]:
+        found: list[str] = []
+        parent: str | None = None
+        label = ""
+        for spec in steps:
+            step = STEPS.get(spec.step)
+            from_teacher = teacher if step.teacher != "no" else None
+            label = f"{label} > {spec.step}" if label else spec.step
+            params = keys.canonical(spec.params)
+            memo = (
+                cell.model,
+                cell.seed,
+                spec.step,
+                params,
+                parent,
+                from_teacher,
+            )
+            key = self._builds.get(memo)
+            if key is None:
+                key = self._builds[memo] = keys.build_key(
+                    cell.model, cell.seed, spec.step, spec.params, parent, from_teacher
+                )
+                task = {"step": spec.step, "params": spec.params, "parent": parent, "teacher": from_teacher}
+                self.tasks[key] = Task(
+                    "build",
+                    key,
+                    {"kind": "build", "model": cell.model, "seed": cell.seed, **task},
+                    tuple(k for k in (parent, from_teacher) if k is not None),
+                    f"{cell.model}/seed{cell.seed}: {label} ({cell.variant})",
+                    heavy=HEAVY in step.needs,
+                    timeout=self.timeouts["build"],
+                    blocked=_no_step(spec.step) or _no_data(cell.model),
+                )
+            found.append(key)
+            parent = key
+        return tuple(found)
+
+    def _round(self, number: int, members: Sequence[CellPlan]) -> None:
+        cell = members[0].cell
+        who = f"{cell.model}/seed{cell.seed}"
+        entries = [(plan.cell.variant, plan.build_keys[-1]) for plan in members]
+        protocol, machine = self.sweep.protocol, machine_id()
+        key = keys.measure_key(
+            cell.model, cell.seed, cell.target, cell.options, protocol, number, entries, machine
+        )
+        for plan in members:
+            plan.measure_keys.append(key)
+        self.tasks[key] = Task(
+            "measure",
+            key,
+            {
+                "kind": "measure",
+                "model": cell.model,
+                "seed": cell.seed,
+                "target": cell.target,
+                "options": cell.options,
+                "protocol": asdict(protocol),
+                "round": number,
+                "entries": [{"name": name, "artifact": artifact} for name, artifact in entries],
+                "machine": machine,
+            },
+            tuple(dict.fromkeys(artifact for _, artifact in entries)),
+            f"{who}: measure {len(entries)} on {cell.target_label}, round {number + 1}",
+            device=TARGETS.get(cell.target).device,
+            heavy=HEAVY in TARGETS.get(cell.target).modules,
+            timeout=self.timeouts["measure"],
+            blocked=_no_target(cell.target) or _no_data(cell.model),
+        )
+
+
+def _narrow(plan: Plan) -> None:
+    """Skip cells that cannot run here, and the tasks that only they need."""
+    wanted: set[str] = set()
+    unwanted: dict[str, str] = {}
+    for cell in plan.cells:
+        if cell.evaluate_key is None:
+            continue
+        own = (*cell.teacher_keys, *cell.build_keys, cell.evaluate_key)
+        blocked = [
+            task.blocked for key in own if (task := plan.tasks[key]).state == "skipped" and task.blocked
+        ]
+        if blocked:
+            cell.skipped = blocked[0]
+            unwanted.update(dict.fromkeys((*own, *cell.measure_keys), cell.skipped))
+        else:
+            wanted.update((*own, *cell.measure_keys))
+    for key, reason in unwanted.items():
+        if key not in wanted and plan.tasks[key].state == "run":
+            task = plan.tasks[key]
+            task.state, task.reason, task.blocked, task.digest = "skipped", reason, reason, None
+
+
+def _demand(plan: Plan, store: Store) -> None:
+    """Rebuild what is on record but whose files are gone, where something that runs needs them."""
+    for task in reversed(list(plan.tasks.values())):
+        if task.state != "run":
+            continue
+        for key in task.inputs:
+            build = plan.tasks[key]
+            if build.state == "cached" and not store.has_artifact(build.digest or ""):
+                build.state, build.reason, build.rebuild = "run", "its files are gone", True
+
+
+@cache
+def machine_id() -> str:
+    from bench.timing import machine
+
+    return str(machine.identity()["id"])
+
+
+def _no_step(name: str) -> str | None:
+    missing = [package for package in STEPS.get(name).needs if not fingerprint.installed(package)]
+    return f"step {name!r} needs {', '.join(missing)}, which is not installed" if missing else None
+
+
+def _no_target(name: str) -> str | None:
+    return _unavailable(TARGETS, name)
+
+
+def _no_data(model: str) -> str | None:
+    return _unavailable(DATASETS, MODELS.get(model).dataset)
+
+
+def _unavailable(registry: Any, name: str) -> str | None:
+    reason: str | None = registry.get(name).unavailable()
+    return reason

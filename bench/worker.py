@@ -1,0 +1,186 @@
+"""Runs one task and writes its record: `python -m bench.worker SPEC.json`, or `run(spec)` in a fork.
+
+A spec is plain JSON: {kind, key, store, task, inputs: {build key: digest|null}}. What comes of the
+task travels through the store; the exit code says only whether a record was written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+import traceback
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.errors import ArtifactError, BenchError, CheckFailed, StoreError, Unavailable
+from bench.records import Record
+from bench.store import Store
+
+#: exit codes: a record was written; the store could not be written
+DONE, NO_STORE = 0, 74
+#: artifacts loaded for `end_to_end` take turns with so many inputs
+SAMPLES = 32
+
+Spec = dict[str, Any]
+
+
+def run(spec: Spec) -> int:
+    """Run a task and write its record; returns the exit code of the process."""
+    store = Store(spec["store"])
+    started, clock = now(), time.monotonic()
+    record = Record(spec["kind"], spec["key"], "ok", spec["task"], inputs=spec["inputs"], started=started)
+    try:
+        try:
+            with ExitStack() as stack:
+                record.result = _TASKS[spec["kind"]](spec, store, record, stack)
+        except StoreError:
+            raise
+        except Unavailable as error:
+            record.status, record.reason = "skipped", str(error)
+        except BenchError as error:
+            _fail(record, str(error))
+        except MemoryError:
+            _fail(record, "out of memory")
+        except Exception as error:
+            _fail(record, f"{type(error).__name__}: {error}")
+        record.seconds = time.monotonic() - clock
+        record.peak_rss = _peak_rss()
+        record.environment |= {"python": sys.version.split()[0]}
+        try:
+            store.write(record)
+        except (ValueError, TypeError) as error:
+            record.result = {}
+            _fail(record, f"the result is not JSON: {error}")
+            store.write(record)
+    except StoreError as error:
+        print(f"StoreError: {error}", file=sys.stderr, flush=True)
+        return NO_STORE
+    return DONE
+
+
+def now() -> str:
+    """UTC, such that text order is time order."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _fail(record: Record, reason: str) -> None:
+    record.status, record.reason = "failed", reason
+    record.traceback = traceback.format_exc()[-8000:]
+    print(record.traceback, file=sys.stderr, flush=True)
+
+
+def _build(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict[str, Any]:
+    from bench import fingerprint
+    from bench.registry import MODELS, STEPS
+    from bench.steps.base import StepContext
+
+    task = spec["task"]
+    step = STEPS.get(task["step"])
+    record.environment["versions"] = fingerprint.versions(step.needs)
+    out = store.temporary()
+    stack.callback(shutil.rmtree, out, ignore_errors=True)
+    outcome = step.run(
+        StepContext(
+            model=MODELS.get(task["model"]),
+            params=step.Params.model_validate(task["params"]),
+            seed=task["seed"],
+            parent=_artifact(spec, store, task["parent"]),
+            teacher=_artifact(spec, store, task["teacher"]),
+            out=out,
+        )
+    )
+    checks = [{"name": c.name, "passed": bool(c.passed), "detail": c.detail} for c in outcome.checks]
+    broken = [check for check in checks if not check["passed"]]
+    if broken:
+        # Kept without an artifact: what was found helps to see why the label is not true.
+        record.result = {"facts": outcome.facts, "checks": checks}
+        raise CheckFailed("; ".join(f"check {check['name']!r} failed: {check['detail']}" for check in broken))
+    return {
+        "artifact": store.add_artifact(out),
+        "format": step.gives,
+        "facts": outcome.facts,
+        "checks": checks,
+    }
+
+
+def _artifact(spec: Spec, store: Store, key: str | None) -> Any:
+    from bench.steps.base import Artifact
+
+    if key is None:
+        return None
+    record = store.read("build", key)
+    path = _path(spec, store, key)
+    result = record.result if record is not None else {}
+    return Artifact(path, result.get("format", ""), path.name, result.get("facts", {}))
+
+
+def _path(spec: Spec, store: Store, key: str) -> Path:
+    digest = spec["inputs"][key]
+    path = store.artifact(digest) if digest else None
+    if path is None:
+        raise ArtifactError("the artifact is gone or damaged", where=str(digest), mend="Run the sweep again.")
+    return path
+
+
+def _evaluate(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict[str, Any]:
+    from bench import fingerprint
+    from bench.registry import DATASETS, MODELS, TARGETS
+    from bench.scoring.accuracy import evaluate
+
+    task = spec["task"]
+    target = TARGETS.get(task["target"])
+    record.environment["versions"] = fingerprint.versions(target.modules)
+    runner = target.open(_path(spec, store, task["artifact"]), target.Options.model_validate(task["options"]))
+    stack.callback(runner.close)
+    return dict(evaluate(runner, DATASETS.get(MODELS.get(task["model"]).dataset).load()))
+
+
+def _measure(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict[str, Any]:
+    from functools import partial
+
+    from bench import fingerprint
+    from bench.cells import Protocol
+    from bench.registry import DATASETS, MODELS, TARGETS
+    from bench.timing import machine
+    from bench.timing.rounds import run_round
+
+    task = spec["task"]
+    target = TARGETS.get(task["target"])
+    options = target.Options.model_validate(task["options"])
+    record.environment["versions"] = fingerprint.versions(target.modules)
+    present = {e["name"]: e["artifact"] for e in task["entries"] if spec["inputs"].get(e["artifact"])}
+    paths = {name: _path(spec, store, key) for name, key in present.items()}
+    openers = {name: partial(target.open, path, options) for name, path in paths.items()}
+    inputs = DATASETS.get(MODELS.get(task["model"]).dataset).load().test.x[:SAMPLES]
+    before = machine.state()
+    result = run_round(openers, inputs, Protocol(**task["protocol"]), task["round"], target.scopes)
+    return {**result, "machine": machine.identity(), "state_before": before, "state_after": machine.state()}
+
+
+_TASKS = {"build": _build, "evaluate": _evaluate, "measure": _measure}
+
+
+def _peak_rss() -> int:
+    """Bytes. Of a forked task this includes the pages shared with its server."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main(arguments: list[str]) -> None:
+    """Run the spec in file `arguments[0]`, and end the process without its libraries' clean-up,
+    which could still crash after the record is written."""
+    code = run(json.loads(Path(arguments[0]).read_text()))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

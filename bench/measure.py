@@ -96,6 +96,14 @@ class MeasureResult:
     rounds: tuple[dict[str, Any], ...]
     failures: tuple[str, ...] = ()
 
+    @property
+    def failed(self) -> bool:
+        """Whether anything that was asked for is missing."""
+        return bool(self.failures) or any(file.error or file.accuracy_error for file in self.files)
+
+    def __str__(self) -> str:
+        return render(self)
+
     def to_json(self) -> dict[str, Any]:
         """Everything, JSON values only; durations of `files` in seconds, of `rounds` in ns."""
         return asdict(self)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 #: consecutive reads that decide whether the clock is as fine as it says
 _READS = 1000
-_GIVE_UP = 10_000_000
+_GIVE_UP = 1_000_000
 
 
 @dataclass(frozen=True)

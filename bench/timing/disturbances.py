@@ -58,22 +58,6 @@ def disturbances(before: State | None, after: State | None, cores: int | None = 
     return found
 
 
-def advice(state: State) -> list[str]:
-    """What a user could do for steadier numbers; nothing is changed by this program."""
-    tips = []
-    governors = [name for name in state.get("governor") or [] if name != "performance"]
-    if governors:
-        tips.append(f"frequency governor is {', '.join(governors)}; `performance` is steadier")
-    if state.get("turbo"):
-        tips.append("turbo is on: the clock depends on temperature and on what other cores do")
-    if state.get("on_battery"):
-        tips.append("running on battery: plug in")
-    load = state.get("load_average")
-    if load and load[0] > 0.5:
-        tips.append(f"load average is {load[0]:.1f}: something else is running")
-    return tips
-
-
 def _increase(before: State, after: State, name: str) -> int:
     first, last = before.get(name), after.get(name)
     return 0 if first is None or last is None else int(last - first)

@@ -12,7 +12,7 @@ from bench.cells import CellSpec, Chain, Protocol, StepSpec, Sweep
 from bench.config.document import Document, Given, ModelUse, Reader, StepUse, unsafe_name
 from bench.config.parameters import Parameters
 from bench.config.problems import Problems
-from bench.config.select import select
+from bench.config.select import choose, with_baselines
 from bench.config.tree import MAX_BYTES, Tree, read_value, read_yaml
 from bench.config.variants import Plan, Variants
 from bench.errors import ConfigError, did_you_mean
@@ -95,23 +95,27 @@ def make_sweep(tree: Tree, source: str, shown: str, options: Options, default_na
     problems = Problems(shown, tree.lines)
     fallback = default_name if unsafe_name(default_name) is None else "sweep"
     document = Reader(problems).read(tree.value, fallback)
+    given = Problems("options")
     if options.seeds is not None:
-        document.seeds = Reader(Problems("--seeds")).seeds(list(options.seeds), ())
+        document.seeds = Reader(given).seeds(list(options.seeds), ("--seeds",))
     if options.protocol is not None:
-        document.protocol = Reader(problems).protocol(options.protocol, ())
+        document.protocol = Reader(given).protocol(options.protocol, ("--protocol",))
+    given.raise_if_any()
     if options.quick:
         document.seeds, document.protocol = document.seeds[:1], Protocol.preset("quick")
     if options.timeout is not None:
         document.timeouts = dict.fromkeys(("build", "evaluate", "measure"), options.timeout)
-    cells = _Expansion(document, problems, options.quick).cells()
+    expansion = _Expansion(document, problems, options.quick)
+    cells = expansion.cells()
     problems.raise_if_any()
-    cells = select(cells, options.only, BASELINE)
-    if all(cell.chain is None for cell in cells):
-        reasons = "\n  ".join(dict.fromkeys(f"{cell.label}: {cell.not_applicable}" for cell in cells[:10]))
+    chosen = choose(cells, options.only)
+    asked = [cell for cell in chosen if (cell.model, cell.variant) not in expansion.added]
+    if all(cell.chain is None for cell in asked):
+        reasons = "\n  ".join(dict.fromkeys(f"{cell.label}: {cell.not_applicable}" for cell in asked[:10]))
         raise ConfigError("nothing of this sweep can run: no cell is applicable", where=shown, mend=reasons)
     return Sweep(
         document.name + options.suffix(),
-        cells,
+        with_baselines(cells, chosen, BASELINE),
         document.protocol,
         tree.value,
         source,
@@ -142,7 +146,8 @@ class _Expansion:
     def __init__(self, document: Document, problems: Problems, quick: bool) -> None:
         self.document, self.problems, self.quick = document, problems, quick
         self.parameters = Parameters(problems)
-        self._specs: dict[tuple[str, str, str], StepSpec] = {}
+        #: (model, variant) that the file does not ask for, but comparisons need
+        self.added: set[tuple[str, str]] = set()
 
     def cells(self) -> tuple[CellSpec, ...]:
         document = self.document
@@ -158,7 +163,7 @@ class _Expansion:
             if not plans and not self.problems:
                 self.problems.add(use.path, f"no variants for model {use.name!r}")
             if model is not None:
-                todo.append((use, model, self._with_baseline(plans, variants, formats)))
+                todo.append((use, model, self._with_baseline(use.name, plans, variants, formats)))
         self._check_params()
         count = sum(len(plans) for _, _, plans in todo) * len(targets) * len(document.seeds)
         if count > MAX_CELLS:
@@ -196,14 +201,17 @@ class _Expansion:
             )
         return cells
 
-    @staticmethod
-    def _with_baseline(plans: list[Plan], variants: Variants, formats: set[str]) -> list[Plan]:
+    def _with_baseline(
+        self, model: str, plans: list[Plan], variants: Variants, formats: set[str]
+    ) -> list[Plan]:
         """Ratios and paired differences are against the baseline: it is always part of a sweep."""
         base = variants.get(BASELINE)
         if not plans or base is None or any(plan.name == BASELINE for plan in plans):
             return plans
-        reaches = any(not isinstance(base.tails.get(format_, ""), str) for format_ in formats)
-        return [base, *plans] if reaches else plans
+        if all(isinstance(base.tails.get(format_, ""), str) for format_ in formats):
+            return plans
+        self.added.add((model, BASELINE))
+        return [base, *plans]
 
     # -- targets --------------------------------------------------------------------------------
 

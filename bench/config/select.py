@@ -25,8 +25,8 @@ def matches(cell: CellSpec, pattern: str) -> bool:
     return any(wanted.fullmatch("/".join(parts[:n])) for n in range(2, len(parts) + 1))
 
 
-def select(cells: tuple[CellSpec, ...], patterns: Sequence[str], baseline: str) -> tuple[CellSpec, ...]:
-    """Cells that any pattern names, and the baselines that theirs are compared with.
+def choose(cells: tuple[CellSpec, ...], patterns: Sequence[str]) -> tuple[CellSpec, ...]:
+    """Cells that any pattern names; all without patterns.
 
     Raises:
         ConfigError: a pattern names nothing.
@@ -40,12 +40,20 @@ def select(cells: tuple[CellSpec, ...], patterns: Sequence[str], baseline: str) 
                 f"--only {pattern!r} names no cell of the sweep",
                 mend=did_you_mean(pattern.split("/")[-1], parts),
             )
-    chosen = [cell for cell in cells if any(matches(cell, pattern) for pattern in patterns)]
-    picked = {id(cell) for cell in chosen}
+    return tuple(cell for cell in cells if any(matches(cell, pattern) for pattern in patterns))
+
+
+def with_baselines(
+    cells: tuple[CellSpec, ...], chosen: tuple[CellSpec, ...], baseline: str
+) -> tuple[CellSpec, ...]:
+    """The chosen cells, and the baselines that they are compared with, in the sweep's order."""
+    if len(chosen) == len(cells):
+        return cells
+    labels = {cell.label for cell in chosen}
     groups = {(cell.model, cell.target_label, cell.seed) for cell in chosen}
     return tuple(
         cell
         for cell in cells
-        if id(cell) in picked
+        if cell.label in labels
         or (cell.variant == baseline and (cell.model, cell.target_label, cell.seed) in groups)
     )

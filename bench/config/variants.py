@@ -259,8 +259,8 @@ class Variants:
             if not axes[key]:
                 self.problems.add(item.path, "an empty list: nothing to run")
         total = 1
-        for values in axes.values():
-            total *= len(values)
+        for axis in axes.values():
+            total *= len(axis)
         if total > MAX_VARIANTS:
             self.problems.add(use.path, f"{total:,} variants: more than {MAX_VARIANTS:,}")
             return []
@@ -281,7 +281,19 @@ class Variants:
                 )
                 return []
             overrides = {key: Given(value, paths[key]) for key, value in chosen.items()}
-            plans.append(replace(base, name=name, path=use.path, overrides={**base.overrides, **overrides}))
+            summary = base.summary
+            if chosen:  # the base's own summary may name the value that is replaced
+                values = ", ".join(f"{text} = {_shown(chosen[key])}" for text, key in shown.items())
+                summary = f"{base.name} with {values}."
+            plans.append(
+                replace(
+                    base,
+                    name=name,
+                    summary=summary,
+                    path=use.path,
+                    overrides={**base.overrides, **overrides},
+                )
+            )
         return plans
 
     @staticmethod

@@ -107,9 +107,9 @@ def _notes(result: MeasureResult) -> list[str]:
     if gaps:
         notes.append(f"A/A gap, {result.reference} against itself: {', '.join(gaps.values())}.")
         notes.append("No difference within it is called one.")
-    sure = min((found.confidence for found in summaries if found.confidence is not None), default=0.95)
-    if sure < 0.95:
-        notes.append(f"So few rounds make intervals sure to cover {sure:.0%}, whatever the distribution.")
+    sure = min((found.confidence for found in summaries if found.confidence is not None), default=1.0)
+    if sure < 0.9:
+        notes.append(f"So few rounds: of such intervals only {sure:.0%} are sure to hold the true value.")
     if any(found.block > 1 for found in summaries):
         notes.append(
             "* too short a call for this clock: blocks of calls were timed, which have no percentiles."

@@ -13,7 +13,6 @@ import numpy as np
 
 from bench.records import TWIN
 from bench.timing.intervals import (
-    MIN_VALUES,
     Interval,
     bootstrap,
     coverage,
@@ -48,8 +47,8 @@ class LatencySummary:
     Attributes:
         p50: median of the rounds' medians, with its bootstrap interval over rounds (`low`, `high`;
             None below 3 rounds).
-        confidence: what the interval is sure to cover without assumptions, at most 0.95: 5 rounds
-            give 0.9375, 3 give 0.75. None without interval.
+        confidence: probability that such an interval covers the true median whatever the
+            distribution: 0.75 with 3 rounds, 0.9375 with 5. None without interval.
         p90, p95, p99: of all single calls of all rounds; None below 64, 130, 662 of them, and where
             blocks were timed.
         fastest: the shortest sample; mean: mean of the rounds' means.
@@ -157,7 +156,7 @@ def _summary(rounds: Sequence[Round], name: str, scope: str, reference: str) -> 
         p50=p50.value,
         low=p50.low,
         high=p50.high,
-        confidence=min(0.95, coverage(len(medians))) if len(medians) >= MIN_VALUES else None,
+        confidence=coverage(medians, p50),
         p90=tail[0.9],
         p95=tail[0.95],
         p99=tail[0.99],

@@ -87,7 +87,14 @@ def test_inputs_are_taken_in_turn() -> None:
 
 @pytest.mark.parametrize(
     ("ns", "resolution", "block"),
-    [(1000, 1.0, 1), (999, 1.0, 2), (400, 1.0, 3), (400, 100.0, 250), (99_999, 100.0, 2), (100_000, 100.0, 1)],
+    [
+        (1000, 1.0, 1),
+        (999, 1.0, 2),
+        (400, 1.0, 3),
+        (400, 100.0, 250),
+        (99_999, 100.0, 2),
+        (100_000, 100.0, 1),
+    ],
 )
 def test_blocks_only_below_1000_times_the_resolution(ns: int, resolution: float, block: int) -> None:
     fake = FakeClock()

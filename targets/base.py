@@ -44,7 +44,7 @@ class Runner(ABC):
         """From a float32 input (1, *input_shape) to float32 logits (1, classes): convert, copy in,
         run, copy out, convert back. The timed region of scope `end_to_end`."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Give memory back."""
 
 
@@ -68,6 +68,14 @@ class Target(ABC):
     @abstractmethod
     def unavailable(self) -> str | None:
         """Why it cannot run here with the mend, or None. Looks for packages without importing them."""
+
+    def check(self, artifact: Path) -> None:  # noqa: B027
+        """Look at the artifact's files without running them. `open` does it where nobody has; call it
+        first where the time of `open` is taken.
+
+        Raises:
+            ArtifactError: truncated or foreign.
+        """
 
     @abstractmethod
     def open(self, artifact: Path, options: Any) -> Runner:

@@ -23,6 +23,7 @@ from pydantic import Field
 from bench.errors import ArtifactError, StepError, Unavailable
 from targets.base import Runner, Target, TargetOptions
 from targets.tflite_file import check_header, find
+from targets.tflite_reader import read
 
 _TYPES = ("float32", "int8", "uint8", "int16")
 
@@ -71,6 +72,26 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
+
+
+#: files that were found sound in this process: path, size, time of change
+_sound: set[tuple[str, int, int]] = set()
+
+
+def check(file: Path) -> None:
+    """Refuse what the runtime could crash on, before the runtime sees it. Quick when repeated.
+
+    Raises:
+        ArtifactError: truncated, foreign or inconsistent.
+    """
+    stat = file.stat()
+    key = (str(file.resolve()), stat.st_size, stat.st_mtime_ns)
+    if key in _sound:
+        return
+    content = file.read_bytes()
+    check_header(content, str(file))
+    read(content, str(file), values=False)
+    _sound.add(key)
 
 
 class Port:
@@ -145,8 +166,8 @@ class TfliteRunner(Runner):
 
     def __init__(self, file: Path, options: TfliteOptions) -> None:
         self._where, self._options, self._runtime = str(file), options, runtime()
+        check(file)
         content = file.read_bytes()
-        check_header(content, self._where)
         resolvers = self._runtime.resolvers
         resolver = resolvers.AUTO if options.xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
@@ -262,6 +283,9 @@ class Tflite(Target):
         if find_spec("ai_edge_litert") or find_spec("tensorflow"):
             return None
         return "no TFLite runtime is installed: pip install ai-edge-litert"
+
+    def check(self, artifact: Path) -> None:
+        check(find(artifact))
 
     def open(self, artifact: Path, options: Any = None) -> TfliteRunner:
         return TfliteRunner(find(artifact), options or TfliteOptions())

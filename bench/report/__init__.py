@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bench.report.text import comparison_table
     from bench.report.tidy import frame
+    from bench.report.write import write_report
 
 _PLACES = {
     "frame": "bench.report.tidy",
     "comparison_table": "bench.report.text",
+    "write_report": "bench.report.write",
 }
-__all__ = ["comparison_table", "frame"]
+__all__ = ["comparison_table", "frame", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

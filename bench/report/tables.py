@@ -183,10 +183,10 @@ def comparison(view: ModelView) -> Table:
     builder = _Builder(view)
     _accuracy(builder)
     _size(builder)
-    for target in view.targets:
+    primary = view.primary
+    for target in sorted(view.targets, key=lambda target: target != primary):
         for place, scope in enumerate(view.scopes(target)):
             _latency(builder, target, scope, place)
-    primary = view.primary
     fronts: dict[str, list[str]] = {variant: [] for variant in view.variants}
     for variant in size_front(view):
         fronts[variant].append("size")

@@ -1,0 +1,181 @@
+"""Why is it so: known effects that explain a row, each told only where the data show it.
+
+A rule looks at one variant on the primary target and gives a sentence or None. Facts behind the
+rules: docs/ and the documentation of TensorFlow Lite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.report.formats import plain
+from bench.report.read import BASELINE, Cell
+from bench.report.view import ModelView, Number, role
+
+
+@dataclass(frozen=True)
+class Note:
+    variant: str
+    text: str
+
+
+class Subject:
+    """One variant on the primary target: its numbers, the baseline's, its steps and facts."""
+
+    def __init__(self, view: ModelView, variant: str, cell: Cell) -> None:
+        self.view, self.variant, self.cell, self.target = view, variant, cell, view.primary
+        self.facts: dict[str, Any] = cell.facts
+        self.steps: dict[str, dict[str, Any]] = {
+            str(record.task.get("step")): dict(record.task.get("params") or {})
+            for record in cell.builds
+            if record is not None
+        }
+        scopes = view.scopes(self.target)
+        self.scope = scopes[0] if scopes else ""
+
+    def value(self, metric: str) -> float:
+        return self.view.value(self.variant, self.target, metric)
+
+    def base(self, metric: str) -> float:
+        return self.view.value(BASELINE, self.target, metric)
+
+    @property
+    def ratio(self) -> Number | None:
+        """Time over the baseline's, where it is known and to be trusted."""
+        number = self.view.get(self.variant, self.target, "latency_ratio", self.scope) if self.scope else None
+        return number if number is not None and number.known and not number.verdict else None
+
+    @property
+    def faster(self) -> bool:
+        return self.ratio is not None and self.ratio.comparison == "faster"
+
+    @property
+    def not_faster(self) -> bool:
+        return self.ratio is not None and self.ratio.comparison in ("same", "slower", "unclear")
+
+    @property
+    def mode(self) -> str:
+        return str(self.steps.get("to_tflite", {}).get("mode", ""))
+
+    @property
+    def dense_sparsity(self) -> bool:
+        """Many zeros in a network that has as many weights as the baseline."""
+        return self.value("sparsity") >= 0.3 and self.value("params") >= 0.98 * self.base("params")
+
+
+def zeros_take_room(x: Subject) -> str | None:
+    if x.dense_sparsity and x.value("file_bytes") >= 0.95 * x.base("file_bytes"):
+        gain = x.base("gzip_bytes") / x.value("gzip_bytes")
+        tail = f" After gzip it is {plain(gain)}× smaller." if gain > 1.05 else ""
+        share = f"{100 * x.value('sparsity'):.0f} % zeros"
+        return f"{share}, yet no smaller file: zeros are stored like any other number.{tail}"
+    return None
+
+
+def zeros_take_time(x: Subject) -> str | None:
+    if x.dense_sparsity and x.mode in ("", "float32") and x.not_faster:
+        return "Zeros spread over a dense kernel save no time: they are multiplied like any other weight."
+    return None
+
+
+def small_integers_not_faster(x: Subject) -> str | None:
+    if x.mode in ("static", "int8", "dynamic") and x.not_faster:
+        share = x.facts.get("int8_share")
+        if isinstance(share, (int, float)) and share < 0.9:
+            return f"Only {100 * share:.0f} % of the weight bytes are int8; the rest is computed in float32."
+        return (
+            "int8 is no faster here: on a network this small the fixed cost of a call outweighs the "
+            "arithmetic, or the runtime has no fast int8 kernels on this machine."
+        )
+    return None
+
+
+def reference_kernels(x: Subject) -> str | None:
+    ratio = x.ratio
+    if x.mode == "16x8" and ratio is not None and ratio.comparison == "slower":
+        return (
+            f"{plain(ratio.value)}× the baseline's time: 16-bit activations run on plain reference kernels; "
+            "the mode is meant for microcontrollers and DSPs."
+        )
+    return None
+
+
+def half_precision(x: Subject) -> str | None:
+    if x.mode == "float16" and x.not_faster:
+        return "float16 saves size, not time: the CPU widens the weights to float32 before it computes."
+    return None
+
+
+def small_tensors_stay_float(x: Subject) -> str | None:
+    share = x.facts.get("int8_share")
+    if x.mode == "dynamic" and isinstance(share, (int, float)) and share < 0.9:
+        return (
+            f"{100 * (1 - share):.0f} % of the weight bytes stayed float32: dynamic-range quantization leaves "
+            "tensors below 1024 elements alone."
+        )
+    return None
+
+
+def mostly_overhead(x: Subject) -> str | None:
+    overhead, size = x.value("overhead_bytes"), x.value("file_bytes")
+    if size > 0 and overhead / size >= 0.4:
+        return (
+            f"{100 * overhead / size:.0f} % of the file is not weights (graph, scales, metadata): "
+            "no compression of weights makes that smaller."
+        )
+    return None
+
+
+def extra_training(x: Subject) -> str | None:
+    """A fine-tuned variant beats the baseline, and so does the baseline trained as long."""
+    if role(x.variant) or not {"prune", "qat", "qap", "cluster"} & set(x.steps):
+        return None
+    delta = x.view.get(x.variant, x.target, "accuracy_delta")
+    control = x.view.get("baseline_longer", x.target, "accuracy_delta")
+    if delta is None or control is None or not (delta.low > 0 and control.value > 0):
+        return None
+    return (
+        f"More accurate than the baseline, but so is baseline_longer ({100 * control.value:+.2f} points): "
+        "compare with that control before crediting the compression."
+    )
+
+
+def teacher_no_help(x: Subject) -> str | None:
+    if x.variant != "distilled":
+        return None
+    gain = x.value("accuracy") - x.view.value("student_scratch", x.target, "accuracy")
+    if math.isfinite(gain) and gain <= 0:
+        return "The teacher did not help: student_scratch, the same student alone, is at least as accurate."
+    return None
+
+
+RULES: tuple[Callable[[Subject], str | None], ...] = (
+    zeros_take_room,
+    zeros_take_time,
+    small_integers_not_faster,
+    small_tensors_stay_float,
+    reference_kernels,
+    half_precision,
+    mostly_overhead,
+    extra_training,
+    teacher_no_help,
+)
+
+
+def notes(view: ModelView, cells: Sequence[Cell]) -> list[Note]:
+    """All notes on one model, in the order of its variants; each text once, with all it is true of."""
+    found: dict[str, list[str]] = {}
+    for variant in view.variants:
+        if variant == BASELINE:
+            rules: Sequence[Callable[[Subject], str | None]] = (mostly_overhead,)
+        else:
+            rules = RULES
+        built = [c for c in cells if c.variant == variant and c.target == view.primary and c.build_outcome.ok]
+        for rule in rules if built else ():
+            text = rule(Subject(view, variant, built[0]))
+            if text is not None:
+                found.setdefault(text, []).append(variant)
+    return [Note(", ".join(variants), text) for text, variants in found.items()]

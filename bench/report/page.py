@@ -1,0 +1,93 @@
+"""The page: one HTML file that needs nothing else, neither network nor scripts from elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from bench.report import lineage
+from bench.report.metrics import METRICS
+from bench.report.notes import Note
+from bench.report.pictures import Picture
+from bench.report.read import Cell, SweepData
+from bench.report.tables import MAIN, Table
+from bench.report.view import ModelView
+
+STATUS_WORDS = {"failed": "failed", "timeout": "ran out of time", "skipped": "skipped"}
+
+
+@dataclass
+class ModelPart:
+    """Everything the report shows of one model."""
+
+    view: ModelView
+    cells: list[Cell]
+    table: Table
+    notes: list[Note]
+    pictures: list[Picture]
+    headlines: list[str]
+
+    @property
+    def name(self) -> str:
+        return self.view.model
+
+
+def page(data: SweepData, parts: list[ModelPart]) -> str:
+    """report.html of one sweep. Every text that comes from files is escaped by the template engine."""
+    import jinja2
+
+    folder = files("bench.report")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string((folder / "page.html").read_text("utf-8"))
+    return template.render(
+        data=data,
+        parts=[_part(number, part) for number, part in enumerate(parts, start=1)],
+        # Our own files, in which nothing comes from outside.
+        style=_trusted((folder / "page.css").read_text("utf-8")),
+        script=_trusted((folder / "page.js").read_text("utf-8")),
+        main=MAIN,
+        machines=lineage.machines(data),
+        runtimes=lineage.runtimes(data),
+        versions=lineage.versions(data),
+        protocol={k: lineage.value(v) for k, v in (data.manifest.get("protocol") or {}).items()},
+        metrics=METRICS.values(),
+        quick=bool(data.manifest.get("quick")),
+    )
+
+
+def _part(number: int, part: ModelPart) -> dict[str, Any]:
+    prefix = f"m{number}"
+    return {
+        "id": prefix,
+        "part": part,
+        "table": part.table,
+        "notes": part.notes,
+        "headlines": part.headlines,
+        "pictures": [
+            {"svg": _trusted(p.inline(f"{prefix}p{n}")), "title": p.title, "description": p.description}
+            for n, p in enumerate(part.pictures, start=1)
+        ],
+        "lineages": lineage.lineages(part.cells),
+        "distillation": lineage.distillation(part.view, part.cells),
+        "problems": problems(part.cells),
+    }
+
+
+def problems(cells: list[Cell]) -> list[tuple[str, str, int]]:
+    """(status, reason, number of cells) of everything that failed, most frequent first."""
+    counts: dict[tuple[str, str], int] = {}
+    for cell in cells:
+        outcome = cell.evaluate_outcome
+        if outcome.status in ("failed", "timeout"):
+            key = (STATUS_WORDS[outcome.status], f"{cell.variant}: {outcome.reason}")
+            counts[key] = counts.get(key, 0) + 1
+    return [(status, reason, n) for (status, reason), n in sorted(counts.items(), key=lambda item: -item[1])]
+
+
+def _trusted(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)

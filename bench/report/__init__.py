@@ -8,16 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.report.comparing import compare
     from bench.report.text import comparison_table
-    from bench.report.tidy import frame
+    from bench.report.tidy import frame, read_csv
     from bench.report.write import write_report
 
 _PLACES = {
+    "compare": "bench.report.comparing",
+    "read_csv": "bench.report.tidy",
     "frame": "bench.report.tidy",
     "comparison_table": "bench.report.text",
     "write_report": "bench.report.write",
 }
-__all__ = ["comparison_table", "frame", "write_report"]
+__all__ = ["compare", "comparison_table", "frame", "read_csv", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

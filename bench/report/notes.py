@@ -113,8 +113,8 @@ def small_tensors_stay_float(x: Subject) -> str | None:
     share = x.facts.get("int8_share")
     if x.mode == "dynamic" and isinstance(share, (int, float)) and share < 0.9:
         return (
-            f"{100 * (1 - share):.0f} % of the weight bytes stayed float32: dynamic-range quantization leaves "
-            "tensors below 1024 elements alone."
+            f"{100 * (1 - share):.0f} % of the weight bytes stayed float32: dynamic-range "
+            "quantization leaves tensors below 1024 elements alone."
         )
     return None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bench.errors import StoreError
 from bench.records import unpack
 from bench.report.metrics import COLUMNS, METRICS, SIZE_FACTS
 from bench.report.read import BASELINE, Cell, Outcome, SweepData, read_sweep, sweep_names
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MEASURED = "measured"
+SOURCES = "sources"
 
 
 class Row(NamedTuple):
@@ -54,7 +56,30 @@ def frame(results: str | Path = "results", sweep: str | None = None) -> pd.DataF
         StoreError: no such sweep, or the results folder cannot be read.
     """
     names = [sweep] if sweep is not None else sweep_names(results)
-    return sweep_frame(*(read_sweep(results, name) for name in names))
+    found = sweep_frame(*(read_sweep(results, name) for name in names))
+    # Where it came from, for `compare`, which needs more than the frame holds.
+    found.attrs[SOURCES] = [[str(results), name] for name in names]
+    return found
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """A frame that was written as report.csv.
+
+    Raises:
+        StoreError: it is no such file.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype={"seed": "Int64", "n": "Int64"})
+        missing = [name for name in COLUMNS if name not in table]
+        if missing:
+            raise ValueError(f"no column {', '.join(missing)}")
+        texts = [c for c in COLUMNS if c not in ("value", "low", "high", "seed", "n")]
+        table = table.astype(dict.fromkeys(texts, "string")).fillna(dict.fromkeys(texts, ""))
+        return table.astype(dict.fromkeys(("value", "low", "high"), float))[list(COLUMNS)]
+    except (ValueError, OSError) as error:
+        raise StoreError(f"not a report.csv ({error})", where=str(path)) from error
 
 
 def sweep_frame(*sweeps: SweepData) -> pd.DataFrame:

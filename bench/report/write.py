@@ -40,7 +40,7 @@ def write_report(results: str | Path, sweep: str, out: str | Path | None = None)
     data = read_sweep(results, sweep)
     folder = Path(out) if out is not None else Path(results) / "reports" / sweep
     contents = render(data, sweep_frame(data))
-    return {name: _write(folder / name, content) for name, content in contents.items()}
+    return {name: write_file(folder / name, content) for name, content in contents.items()}
 
 
 def render(data: SweepData, table: pd.DataFrame) -> dict[str, bytes]:
@@ -98,7 +98,7 @@ def _markdown(data: SweepData, parts: list[ModelPart]) -> str:
         lines += [f"- {escape_markdown(text)}" for text in part.table.remarks]
         lines += [
             "- Speed-up is the baseline's time over the variant's; = no difference beyond the noise, "
-            "? not decided, \\~ noisy, \\! unstable. Smaller: bytes of the baseline over bytes of the variant.",
+            "? not decided, \\~ noisy, \\! unstable. Smaller: bytes of the baseline over those of the variant.",
             "",
         ]
         lines += [
@@ -115,7 +115,7 @@ def _markdown(data: SweepData, parts: list[ModelPart]) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
 
 
-def _write(path: Path, content: bytes) -> Path:
+def write_file(path: Path, content: bytes) -> Path:
     """Appears whole under its name, or not at all."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:

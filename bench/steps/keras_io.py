@@ -115,7 +115,7 @@ def load_model(place: Path) -> Any:
     if not ranges.exists():
         return model
     try:
-        with np.load(ranges, allow_pickle=False) as archive:
+        with ranges.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             values = {int(name): archive[name] for name in archive.files}
         quantized = quantize(model)
         own = {variable.name for variable in model.weights}
@@ -161,8 +161,9 @@ def _inspect(path: Path) -> None:
                 raise ArtifactError(f"not a Keras model (holds {', '.join(names[:5])})", where=where)
             if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
                 raise ArtifactError("larger than 2 GiB when unpacked", where=where)
+            if broken := archive.testzip():
+                raise ArtifactError(f"{broken} in it is damaged", where=where)
             config = json.loads(archive.read("config.json"))
-            archive.read("model.weights.h5")  # checks its CRC
     except FileNotFoundError as error:
         raise ArtifactError("no such file", where=where) from error
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError) as error:

@@ -82,6 +82,7 @@ def prepare(seed: int) -> None:
     with contextlib.suppress(RuntimeError):
         make_deterministic(seed, threads=1)
     make_deterministic(seed)
+    load().keras.backend.reset_uids()  # names of networks count up in a process, and end up in files
 
 
 def fresh_network(model: Model, name: str, seed: int) -> Any:

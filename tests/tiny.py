@@ -1,0 +1,119 @@
+"""A data set and two networks that train in a blink, for tests of steps and targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.registry import DATASETS, STEPS
+from bench.steps.base import Artifact, StepContext, StepOutcome
+from models.base import Budget, Data, Dataset, Model, Split
+
+CLASSES = 4
+
+
+class Blobs(Dataset):
+    """8×8 images: one bright quarter a class, with noise. Not real data."""
+
+    name = "tiny_blobs"
+    digest = "0" * 64
+    input_shape = (8, 8, 1)
+    classes = tuple("abcd")
+    real = False
+
+    def load(self) -> Data:
+        rng = np.random.default_rng(7)
+        y = rng.integers(0, CLASSES, 384)
+        x = rng.uniform(0, 0.7, (384, 8, 8, 1))
+        for i, label in enumerate(y):
+            row, column = divmod(int(label), 2)
+            x[i, row * 4 : row * 4 + 4, column * 4 : column * 4 + 4] += 0.3
+        x = np.clip(x, 0, 1).astype(np.float32)
+        cut = [slice(0, 256), slice(256, 320), slice(320, 384)]
+        train, validation, test = (Split(x[part], y[part]) for part in cut)
+        return Data(train, validation, test, "generated")
+
+    def unavailable(self) -> None:
+        return None
+
+
+DATASETS.add("tiny_blobs", "tests.tiny:Blobs")
+
+
+def dense(*widths: int) -> Any:
+    def build() -> Any:
+        from bench.keras_env import load
+
+        layers = load().keras.layers
+        stack = [layers.Input((8, 8, 1), name="input"), layers.Flatten(name="flatten")]
+        stack += [layers.Dense(n, activation="relu", name=f"dense_{i}") for i, n in enumerate(widths)]
+        return load().keras.Sequential([*stack, layers.Dense(CLASSES, name="logits")])
+
+    return build
+
+
+def convolution() -> Any:
+    """Everything that prune_filters knows: normalisation, pooling, dropout, a separate ReLU."""
+    from bench.keras_env import load
+
+    layers = load().keras.layers
+    return load().keras.Sequential(
+        [
+            layers.Input((8, 8, 1), name="input"),
+            layers.Conv2D(6, 3, use_bias=False, name="conv_0"),
+            layers.BatchNormalization(name="norm_0"),
+            layers.ReLU(name="relu_0"),
+            layers.MaxPooling2D(name="pool_0"),
+            layers.Conv2D(8, 2, activation="relu", name="conv_1"),
+            layers.Dropout(0.1, name="dropout_0"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(12, activation="relu", name="dense_0"),
+            layers.Dense(CLASSES, name="logits"),
+        ]
+    )
+
+
+BUDGET = Budget(epochs=6, batch_size=32, learning_rate=5e-3, schedule="cosine")
+FINETUNE = Budget(epochs=3, batch_size=32, learning_rate=2e-3)
+MLP = Model(
+    "tiny_mlp",
+    "tiny",
+    "tiny_blobs",
+    {"reference": dense(24, 16), "student": dense(8)},
+    BUDGET,
+    FINETUNE,
+)
+CNN = Model(
+    "tiny_cnn",
+    "tiny",
+    "tiny_blobs",
+    {"reference": convolution, "student": dense(6)},
+    BUDGET,
+    FINETUNE,
+    kind="cnn",
+)
+
+
+def run(
+    step: str,
+    out: Path,
+    *,
+    model: Model = MLP,
+    seed: int = 0,
+    parent: Artifact | None = None,
+    teacher: Artifact | None = None,
+    **params: Any,
+) -> tuple[Artifact, StepOutcome]:
+    """Run one step as a worker would; gives the artifact and the outcome."""
+    out.mkdir(parents=True, exist_ok=True)
+    plugin = STEPS.get(step)
+    context = StepContext(model, plugin.Params(**params), seed, parent, teacher, out)
+    outcome = plugin.run(context)
+    return Artifact(out, plugin.gives, "", outcome.facts), outcome
+
+
+def failed(outcome: StepOutcome) -> list[str]:
+    """Names of the checks that did not pass."""
+    return [check.name for check in outcome.checks if not check.passed]

@@ -1,0 +1,67 @@
+"""The named variants are complete, fit together and say what they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from bench.cells import Chain, StepSpec
+from bench.chains import check_chain
+from bench.registry import STEPS
+from bench.variants import VARIANTS, NotApplicable, Variant, resolve
+from tests.tiny import MLP
+
+CORE = ["baseline", "pruned", "ptq", "dq", "fiq", "qat", "qap", "distilled", "distilled_qap"]
+MORE = [
+    "ptq_fp16",
+    "ptq_16x8",
+    "pruned_filters",
+    "pruned_2_4",
+    "clustered",
+    "distilled_online",
+    "distilled_self",
+]
+CONTROLS = ["baseline_longer", "student_scratch"]
+
+
+def test_all_variants_exist_in_the_order_of_reports() -> None:
+    assert list(VARIANTS) == CORE + MORE + CONTROLS
+    roles = {name: variant.role for name, variant in VARIANTS.items()}
+    assert [n for n in roles if roles[n] == "core"] == CORE
+    assert [n for n in roles if roles[n] == "control"] == CONTROLS
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_chains_fit_and_parameters_are_known(variant: Variant) -> None:
+    assert {"keras", "tflite"} <= set(variant.tails)
+    for format, tail in variant.tails.items():
+        if isinstance(tail, NotApplicable):
+            assert len(tail.reason) > 20
+            continue
+        check_chain(Chain(variant.trunk + tail, variant.teacher), format, where=variant.name)
+        for spec in variant.trunk + tail + variant.teacher:
+            STEPS.get(spec.step).Params(**spec.params)
+    assert variant.summary.endswith(".") and len(variant.summary) < 110
+
+
+def test_tflite_exists_for_all_and_hls_says_why_not() -> None:
+    for variant in VARIANTS.values():
+        assert not isinstance(variant.tails["tflite"], NotApplicable)
+    assert {n for n, v in VARIANTS.items() if "hls" in v.tails} == {"dq", "fiq"}
+
+
+def test_a_student_learns_from_the_network_that_the_model_names() -> None:
+    (spec,) = VARIANTS["distilled"].teacher
+    assert resolve(spec, MLP) == StepSpec("train", {"network": "reference"})
+    untouched = StepSpec("prune", {"sparsity": 0.5})
+    assert resolve(untouched, MLP) is untouched
+
+
+def test_planning_needs_no_tensorflow() -> None:
+    code = (
+        "import sys, bench.variants, bench.registry as r; [r.STEPS.get(n) for n in r.STEPS.names()];"
+        "sys.exit('tensorflow' in sys.modules or 'tf_keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -95,7 +95,7 @@ def _load(options: dict[str, Any]) -> Sweep:
 @click.option("--jobs", type=click.IntRange(min=1), help="Builds and evaluations at a time [default: cores].")
 @click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failure.")
 @click.pass_obj
-def run(obj: dict[str, Any], jobs: int | None, fail_fast: bool, **options: Any) -> int:
+def run(obj: dict[str, Any], /, jobs: int | None, fail_fast: bool, **options: Any) -> int:
     """Run a sweep: one that ships (see `bench ls sweeps`) or a YAML file.
 
     What is on record is not done again. An interrupted run goes on where it was.
@@ -110,7 +110,6 @@ def run(obj: dict[str, Any], jobs: int | None, fail_fast: bool, **options: Any) 
         fail_fast=fail_fast,
         retry_failed=options["retry_failed"],
         force=options["force"],
-        verbose=obj["verbose"],
     )
 
 
@@ -118,7 +117,7 @@ def run(obj: dict[str, Any], jobs: int | None, fail_fast: bool, **options: Any) 
 @sweep_options
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
-def plan(obj: dict[str, Any], as_json: bool, **options: Any) -> int:
+def plan(obj: dict[str, Any], /, as_json: bool, **options: Any) -> int:
     """Show what `bench run` would do: what is cached, what runs, what is skipped and why."""
     sweep = _load(options)
     from bench.commands import show_plan
@@ -140,7 +139,8 @@ def plan(obj: dict[str, Any], as_json: bool, **options: Any) -> int:
 @click.option(
     "--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Arrays x and y, for accuracy."
 )
-@click.option("--quick", is_flag=True, help="Shorter rounds, wider intervals.")
+@click.option("--quick", "preset", flag_value="quick", help="Fewer rounds, wider intervals.")
+@click.option("--full", "preset", flag_value="full", help="Longer rounds, narrower intervals.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def measure(files: tuple[Path, ...], as_json: bool, **options: Any) -> int:
     """Compare .tflite files you have: latency with intervals, size, accuracy. The first is the baseline."""
@@ -153,7 +153,7 @@ def measure(files: tuple[Path, ...], as_json: bool, **options: Any) -> int:
 @click.argument("sweep", required=False)
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
 @click.pass_obj
-def report(obj: dict[str, Any], sweep: str | None, out: Path | None) -> int:
+def report(obj: dict[str, Any], /, sweep: str | None, out: Path | None) -> int:
     """Write the tables and pictures of a sweep from its records, and print the comparison.
 
     Without SWEEP: of every sweep in the results folder.
@@ -167,7 +167,7 @@ def report(obj: dict[str, Any], sweep: str | None, out: Path | None) -> int:
 @click.argument("old")
 @click.argument("new")
 @click.pass_obj
-def compare(obj: dict[str, Any], old: str, new: str) -> int:
+def compare(obj: dict[str, Any], /, old: str, new: str) -> int:
     """Compare two runs: sweeps of the results folder, report.csv files, or other results folders."""
     from bench.commands import compare_runs
 
@@ -178,7 +178,7 @@ def compare(obj: dict[str, Any], old: str, new: str) -> int:
 @click.argument("what", default="sweeps")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
-def ls(obj: dict[str, Any], what: str, as_json: bool) -> int:
+def ls(obj: dict[str, Any], /, what: str, as_json: bool) -> int:
     """List sweeps, models, datasets, variants, steps, targets, runs, records or artifacts."""
     from bench.listing import show
 
@@ -199,7 +199,7 @@ def ls(obj: dict[str, Any], what: str, as_json: bool) -> int:
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write."
 )
 @click.pass_obj
-def export(obj: dict[str, Any], sweep: str, format_: str, output: Path) -> int:
+def export(obj: dict[str, Any], /, sweep: str, format_: str, output: Path) -> int:
     """Write the tidy frame of a run sweep as CSV or Parquet, or its latencies for pytest-benchmark."""
     from bench.commands import export_sweep
 
@@ -217,6 +217,23 @@ def doctor(imports: bool, as_json: bool) -> int:
     return EXIT_OK
 
 
+def global_first(arguments: Sequence[str]) -> list[str]:
+    """Options of the program are understood after the command too: `bench run digits --debug`."""
+    first: list[str] = []
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for item in waiting:
+        if item == "--":
+            rest += [item, *waiting]
+        elif item in ("-v", "--verbose", "--debug") or item.startswith("--results="):
+            first.append(item)
+        elif item == "--results":
+            first += [item, *(value for value in [next(waiting, None)] if value is not None)]
+        else:
+            rest.append(item)
+    return first + rest
+
+
 def run_cli(arguments: Sequence[str]) -> int:
     """The whole program but for the exit; returns the exit code.
 
@@ -224,7 +241,7 @@ def run_cli(arguments: Sequence[str]) -> int:
     """
     debug = "--debug" in arguments
     try:
-        result = cli.main(list(arguments), prog_name="bench", standalone_mode=False)
+        result = cli.main(global_first(arguments), prog_name="bench", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else EXIT_OK
     except click.exceptions.Exit as stop:
@@ -235,7 +252,7 @@ def run_cli(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("bench: interrupted; what was finished is kept", err=True)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # `bench ls | head`
+    except (BrokenPipeError, SystemExit):  # `bench ls | head`; click makes of it the latter
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except Exception as error:

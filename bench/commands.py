@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +24,15 @@ def run_and_report(
     fail_fast: bool,
     retry_failed: bool,
     force: bool,
-    verbose: bool,
 ) -> int:
     """Run, print the comparison, say where the report lies."""
-    from bench.progress import make_reporter
     from bench.run import run_sweep
 
     store = Store(results)
-    summary = run_sweep(
-        sweep,
-        store,
-        jobs=jobs,
-        retry_failed=retry_failed,
-        force=force,
-        fail_fast=fail_fast,
-        reporter=make_reporter(verbose=verbose),
-    )
-    write_reports(results, sweep.name, None)
-    return EXIT_FAILED if summary.failed else EXIT_OK
+    summary = run_sweep(sweep, store, jobs=jobs, retry_failed=retry_failed, force=force, fail_fast=fail_fast)
+    if not summary.interrupted:
+        _print_report(results, sweep.name, None, only_if_changed=summary.ran == 0)
+    return summary.exit_code
 
 
 def show_plan(
@@ -86,30 +79,69 @@ _STATES = {"run": "to run", "cached": "cached", "failed": "failed before", "skip
 
 
 def measure_files(
-    files: tuple[Path, ...], *, threads: int, no_xnnpack: bool, data: Path | None, quick: bool, as_json: bool
+    files: tuple[Path, ...],
+    *,
+    threads: int,
+    no_xnnpack: bool,
+    data: Path | None,
+    preset: str | None,
+    as_json: bool,
 ) -> int:
+    """Measure, with one line of progress on a terminal."""
+    from bench import measure
     from bench.cells import Protocol
-    from bench.measure import measure_files as measure
 
-    result = measure(
+    def tell(text: str, done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            line = "" if done == of else f"[{done + 1}/{of}] {text}"
+            click.echo(f"\r\033[K{line}", nl=False, err=True)
+
+    result = measure.measure_files(
         files,
         threads=threads,
         xnnpack=not no_xnnpack,
         data=data,
-        protocol=Protocol.preset("quick" if quick else "full"),
+        protocol=Protocol.preset(preset) if preset else measure.PROTOCOL,
+        progress=tell,
     )
     click.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
-    return EXIT_OK
+    return EXIT_FAILED if result.failed else EXIT_OK
 
 
 def write_reports(results: Path, name: str | None, out: Path | None) -> int:
+    """Write and print the reports of one sweep, or of all that were run."""
+    for number, sweep in enumerate(_sweeps(results, name)):
+        if number:
+            click.echo()
+        _print_report(results, sweep, out if name is not None or out is None else out / sweep)
+    return EXIT_OK
+
+
+def _print_report(results: Path, sweep: str, out: Path | None, *, only_if_changed: bool = False) -> None:
+    """The comparison on stdout, the report in its folder.
+
+    Args:
+        only_if_changed: leave a report alone whose numbers are those of the records: drawing its
+            pictures takes longer than everything else where nothing was left to do.
+    """
     from bench import report
 
-    for sweep in _sweeps(results, name):
-        paths = report.write_report(results, sweep, out)
-        click.echo(report.comparison_table(report.frame(results, sweep)))
-        click.echo("\nReport: " + " ".join(str(path) for path in paths))
-    return EXIT_OK
+    frame = report.frame(results, sweep)
+    folder = out or results / "reports" / sweep
+    page = folder / "report.html"
+    if not (only_if_changed and page.exists() and _same_numbers(frame, folder / "report.csv")):
+        page = report.write_report(results, sweep, folder)["report.html"]
+    click.echo(report.comparison_table(frame, width=shutil.get_terminal_size((100, 24)).columns))
+    click.echo(
+        f"\nReport: {page} (tables: {page.with_suffix('.md')}, every number: {page.with_suffix('.csv')})"
+    )
+
+
+def _same_numbers(frame: Any, path: Path) -> bool:
+    try:
+        return bool(path.read_text(encoding="utf-8") == frame.to_csv(index=False, lineterminator="\n"))
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _sweeps(results: Path, name: str | None) -> list[str]:

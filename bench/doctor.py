@@ -25,6 +25,7 @@ class Part:
         module: import name, or name of the program.
         enables: what it is for.
         install: the command that brings it.
+        keras: a Keras 2 library, which only imports in the order that `bench.keras_env` knows.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Part:
     enables: str
     install: str
     program: bool = False
+    keras: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,19 @@ def _extra(name: str) -> str:
 
 
 PARTS = (
-    Part("tensorflow", "tensorflow", "training, conversion, the keras target", _extra("train")),
-    Part("tf-keras", "tf_keras", "every keras step (Keras 2)", _extra("train")),
+    Part("tensorflow", "tensorflow", "training, conversion, the keras target", _extra("train"), keras=True),
+    Part("tf-keras", "tf_keras", "every keras step (Keras 2)", _extra("train"), keras=True),
     Part(
         "tensorflow-model-optimization",
         "tensorflow_model_optimization",
         "prune, cluster, qat, qap",
         _extra("train"),
+        keras=True,
     ),
     Part("ai-edge-litert", "ai_edge_litert", "the tflite target and `bench measure`", _extra("train")),
     Part("scikit-learn", "sklearn", "the digits data set", _extra("train")),
-    Part("qkeras", "qkeras", "quantized networks for FPGAs", _extra("train")),
-    Part("hls4ml", "hls4ml", "FPGA conversion and simulation", _extra("train")),
+    Part("qkeras", "qkeras", "quantized networks for FPGAs", _extra("train"), keras=True),
+    Part("hls4ml", "hls4ml", "FPGA conversion and simulation", _extra("train"), keras=True),
     Part("pyarrow", "pyarrow", "`bench export --format parquet`", _extra("parquet")),
     Part("optuna", "optuna", "searches", _extra("tune")),
     Part("distributed", "distributed", "runs on a cluster (Dask)", _extra("cluster")),
@@ -83,30 +86,21 @@ def find(part: Part, *, imports: bool = False) -> Finding:
     except PackageNotFoundError:
         found = "unknown version"
     if imports:
-        reason = _import_error(part.module)
+        reason = _import_error(part)
         if reason:
             return Finding(part, "broken", f"{found}: {reason}")
     return Finding(part, "ok", found)
 
 
-def _import_error(module: str) -> str | None:
+def _import_error(part: Part) -> str | None:
     """Last line of the error that importing a module gives, or None."""
-    # Keras 2 libraries only import in the order that keras_env knows.
     code = "import sys, importlib; from bench import keras_env\n"
-    if module not in (
-        "ai_edge_litert",
-        "sklearn",
-        "pyarrow",
-        "optuna",
-        "distributed",
-        "dask_jobqueue",
-        "pynq",
-    ):
+    if part.keras:
         code += "keras_env.load()\n"
     code += "importlib.import_module(sys.argv[1])"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code, module], capture_output=True, text=True, timeout=IMPORT_SECONDS
+            [sys.executable, "-c", code, part.module], capture_output=True, text=True, timeout=IMPORT_SECONDS
         )
     except subprocess.TimeoutExpired:
         return f"import took more than {IMPORT_SECONDS} s"

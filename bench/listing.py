@@ -37,7 +37,7 @@ def _text(value: Any) -> str:
         return " ".join(map(str, value))
     if isinstance(value, dict):
         return " ".join(f"{name}={_text(item)}" for name, item in value.items())
-    return str(value)
+    return " ".join(str(value).split())  # one line a row, whatever a reason holds
 
 
 def show(what: str, results: Path, *, as_json: bool) -> None:

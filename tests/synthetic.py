@@ -234,9 +234,9 @@ def build(
                     if not good:
                         continue
                     reason = failed_evaluate.get(name)
-                    shift = np.random.default_rng(int(key_of(name, seed, target)[:8], 16)).normal(
-                        0, 0.01, items
-                    )
+                    shift = np.random.default_rng(
+                        int(key_of(name, seed, target.partition("[")[0])[:8], 16)
+                    ).normal(0, 0.01, items)
                     correct = difficulty + shift < truth
                     predictions = np.where(correct, labels, (labels + 1) % 10).astype(np.uint8)
                     task = {"kind": "evaluate", "model": model, "seed": seed, "target": target, "options": {}}

@@ -41,7 +41,6 @@ def decimals(uncertainty: float) -> int:
         return 3
     exponent = math.floor(math.log10(uncertainty))
     first = uncertainty / 10.0**exponent
-    # 0.96 rounds to 1.0 and then bears one place less.
     return min(6, max(0, -exponent + (1 if first < 2.95 else 0)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -144,8 +145,11 @@ def _picture(
     _front_line(axes, points, front, scale.factor)
     _labels(figure, axes, points, front, scale.factor)
     svg, png = io.StringIO(), io.BytesIO()
-    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    figure.savefig(png, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    with warnings.catch_warnings():
+        # A script that the font lacks: the SVG leaves it to the reader's fonts, the PNG shows boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(png, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     best = ", ".join(point.name for point in points if point.name in front)
     description = f"{view.model}: {title}; {len(points)} variants. On the Pareto front: {best or 'none'}."
     return Picture(name, title, description, svg.getvalue(), png.getvalue())

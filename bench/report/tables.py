@@ -140,10 +140,10 @@ class _Builder:
         priority: int = 5,
         shorten: Writer | None = None,
     ) -> None:
-        """One column of one metric; left out where no variant has it."""
+        """One column of one metric; left out where no variant has it (accuracy then tells why)."""
         numbers = {variant: self.view.get(variant, target, metric, scope) for variant in self.view.variants}
         origins = {number.origin for number in numbers.values() if number is not None and number.known}
-        if not origins:
+        if not origins and not (metric == "accuracy" and any(numbers.values())):
             return
         text = definition or METRICS[metric].definition
         text += f" [{', '.join(filter(None, [target, scope, *sorted(origins)]))}]"
@@ -228,7 +228,8 @@ def _accuracy(builder: _Builder) -> None:
     single = len(view.seeds) == 1
     accuracy: Writer = lambda _, x: _percent(x, single)  # noqa: E731
     points: Writer = lambda _, x: _scaled_pm(x, POINTS, sign=True)  # noqa: E731
-    for target in view.distinct("accuracy"):
+    scored = view.distinct("accuracy")
+    for target in [t for t in view.targets if t in scored or not any(view.known(t, "accuracy"))]:
         main = target == view.primary or base_name(target) == base_name(view.primary)
         group = "accuracy"
         name = base_name(target)

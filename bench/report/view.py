@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.report.read import BASELINE
@@ -112,11 +113,14 @@ class ModelView:
             if number is not None and number.known:
                 yield variant, number
 
-    @property
+    @cached_property
     def primary(self) -> str:
-        """The target with most scored variants; the later one where they tie (deployment)."""
+        """The target with most scored variants. Where several tie: the last kind of target
+        (deployment comes after training), and of its options the first."""
         counts = {target: sum(1 for _ in self.known(target, "accuracy")) for target in self.targets}
-        return max(reversed(self.targets), key=lambda target: counts[target], default="")
+        most = max(counts.values(), default=0)
+        best = [target for target in self.targets if counts[target] == most]
+        return next((target for target in best if base_name(target) == base_name(best[-1])), "")
 
     def distinct(self, metric: str) -> list[str]:
         """Targets whose numbers of a metric differ: options such as threads change no accuracy."""

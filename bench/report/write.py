@@ -98,7 +98,7 @@ def _markdown(data: SweepData, parts: list[ModelPart]) -> str:
         lines += [f"- {escape_markdown(text)}" for text in part.table.remarks]
         lines += [
             "- Speed-up is the baseline's time over the variant's; = no difference beyond the noise, "
-            "? not decided, \\~ noisy, \\! unstable. Smaller: bytes of the baseline over those of the variant.",
+            "? not decided, \\~ noisy, \\! unstable. Smaller: bytes, baseline over variant.",
             "",
         ]
         lines += [

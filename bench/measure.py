@@ -35,6 +35,7 @@ __all__ = ["PROTOCOL", "Accuracy", "FileResult", "MeasureResult", "measure_files
 PROTOCOL = replace(Protocol.preset("quick"), name="measure", rounds=5)
 #: different inputs that `end_to_end` takes in turn
 INPUTS = 8
+TARGET = "tflite"
 
 #: (what is being done, steps done, steps in all)
 Progress = Callable[[str, int, int], None]
@@ -168,7 +169,7 @@ def measure_files(
         tell(f"round {number + 1} of {protocol.rounds}", len(paths) + number, total)
         task = {
             "kind": "round",
-            "target": "tflite",
+            "target": TARGET,
             "options": options,
             "protocol": asdict(protocol),
             "round": number,
@@ -218,7 +219,7 @@ def _check_target(options: dict[str, Any]) -> None:
     from bench.errors import ConfigError, Unavailable
     from bench.registry import TARGETS
 
-    target = TARGETS.get("tflite")
+    target = TARGETS.get(TARGET)
     reason = target.unavailable()
     if reason:
         raise Unavailable(reason)
@@ -249,7 +250,7 @@ def _inspect(
     """What `process.do_inspect` gives; a file that kills its process has that as its error."""
     task = {
         "kind": "inspect",
-        "target": "tflite",
+        "target": TARGET,
         "file": str(path.resolve()),
         "options": options,
         "data": None if data is None else str(Path(data).resolve()),

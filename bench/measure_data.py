@@ -24,17 +24,19 @@ def load(path: Path) -> Split:
     mend = "x: inputs (n, ...) as the network takes them, already scaled; y: class indices (n,)."
     try:
         with path.open("rb") as stream:
-            is_zip = stream.read(4) == b"PK\x03\x04"
-        if not is_zip:
-            raise DataError("not an .npz file", where=where, mend=f"np.savez(file, x=x, y=y), with {mend}")
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in ("x", "y") if name not in archive.files]
-            if missing:
-                listing = ", ".join(archive.files) or "nothing"
+            if stream.read(4) != b"PK\x03\x04":
                 raise DataError(
-                    f"no array {' and '.join(missing)} (it holds {listing})", where=where, mend=mend
+                    "not an .npz file", where=where, mend=f"np.savez(file, x=x, y=y), with {mend}"
                 )
-            x, y = archive["x"], archive["y"]
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as archive:
+                missing = [name for name in ("x", "y") if name not in archive.files]
+                if missing:
+                    what = (
+                        f"no array {' and '.join(missing)} (it holds {', '.join(archive.files) or 'nothing'})"
+                    )
+                    raise DataError(what, where=where, mend=mend)
+                x, y = archive["x"], archive["y"]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise DataError(f"cannot be read ({error})", where=where) from error
     if y.ndim == 2 and y.shape[1] == 1:
@@ -47,7 +49,8 @@ def load(path: Path) -> Split:
         )
     if len(x) != len(y) or not len(x):
         raise DataError(f"x has {len(x)} items and y has {len(y)}", where=where)
-    x = x.astype(np.float32)
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32)
     if not np.isfinite(x).all():
         raise DataError("x holds NaN or infinite values", where=where)
     return Split(x, y.astype(np.int64))

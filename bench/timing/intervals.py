@@ -84,7 +84,7 @@ def coverage(values: Sequence[float], interval: Interval) -> float | None:
     k = len(values)
     first = sum(value < interval.low for value in values) + 1
     last = sum(value <= interval.high for value in values)
-    return sum(math.comb(k, b) for b in range(first, last)) / 2**k
+    return float(sum(math.comb(k, b) for b in range(first, last)) / 2**k)
 
 
 def _ways(draw: tuple[int, ...], k: int) -> int:

@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _own_results_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A results folder or plugins of the person who runs the tests must not leak into them."""
+    """The results folder of the person who runs the tests must not leak into them."""
     monkeypatch.delenv("BENCH_RESULTS", raising=False)
 
 

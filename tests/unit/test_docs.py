@@ -12,7 +12,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,15 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"(<!-- not run: (?P<why>.+?) -->\n)?^```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.M | re.S)
 
 
-def blocks(kind: str) -> Iterator[object]:
+def blocks(kind: str) -> list[object]:
+    found: list[object] = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for match in FENCE.finditer(text):
             if match["kind"] == kind and not match["why"]:
                 line = text.count("\n", 0, match.start("body"))
-                yield pytest.param(match["body"], id=f"{page.name}:{line}")
+                found.append(pytest.param(match["body"], id=f"{page.name}:{line}"))
+    return found
 
 
 @pytest.fixture

@@ -118,7 +118,8 @@ class KerasCpuRunner(Runner):
         }
 
     def close(self) -> None:
-        del self._one, self._many, self._model
+        for name in ("_one", "_many", "_model"):
+            vars(self).pop(name, None)
 
 
 class KerasCpu(Target):

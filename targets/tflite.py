@@ -267,8 +267,8 @@ class TfliteRunner(Runner):
 
     def close(self) -> None:
         # The bound methods hold the interpreter: without this its memory stays until the runner goes.
-        del self.invoke, self._set, self._get
-        self._interpreter = None
+        for name in ("invoke", "_set", "_get", "_interpreter"):
+            vars(self).pop(name, None)
 
 
 class Tflite(Target):

@@ -1,0 +1,171 @@
+"""Every registered target: importable without its runtime, one answer by all ways to run, clear refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from bench.errors import ArtifactError, BenchError
+from bench.registry import TARGETS
+from targets.base import Runner
+from tests.tflite_maker import dense
+
+FEATURES, CLASSES = 8, 3
+NAMES = TARGETS.names()
+
+
+def make_tflite(folder: Path) -> None:
+    (folder / "model.tflite").write_bytes(dense("int8"))
+
+
+def make_keras(folder: Path) -> None:
+    from bench.keras_env import load
+    from bench.steps.keras_io import save_model
+
+    keras = load().keras
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Input((FEATURES,)), keras.layers.Dense(CLASSES, name="logits")]
+    save_model(keras.Sequential(layers), folder)
+
+
+ARTIFACTS: dict[str, Callable[[Path], None]] = {"tflite": make_tflite, "keras": make_keras}
+
+
+def cases() -> list[Any]:
+    """Targets whose artifacts can be made here."""
+    known = [name for name in NAMES if TARGETS.get(name).format in ARTIFACTS]
+    return [pytest.param(name, marks=[pytest.mark.tf] if name == "keras" else []) for name in known]
+
+
+def options(name: str) -> Any:
+    """Defaults, but the threads that TensorFlow already has in this process."""
+    if name != "keras":
+        return TARGETS.get(name).Options()
+    from bench.keras_env import load
+    from targets.keras_cpu import KerasCpuOptions, available_cores
+
+    tf = load().tf
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+    except RuntimeError:
+        running = tf.config.threading.get_intra_op_parallelism_threads()
+        return KerasCpuOptions(threads=running or available_cores())
+    return KerasCpuOptions()
+
+
+def opened(name: str, folder: Path) -> Runner:
+    target = TARGETS.get(name)
+    ARTIFACTS[target.format](folder)
+    return target.open(folder, options(name))
+
+
+@pytest.fixture
+def x() -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(20, FEATURES)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_description(name: str) -> None:
+    target = TARGETS.get(name)
+    assert target.name == name
+    assert set(target.scopes) <= {"kernel", "invoke", "end_to_end"}
+    assert len(set(target.scopes)) == len(target.scopes)
+    assert target.format and target.device and target.modules
+    reason = target.unavailable()
+    assert reason is None or reason.strip()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_are_json_with_defaults_and_no_strangers(name: str) -> None:
+    kind = TARGETS.get(name).Options
+    values = kind().model_dump()
+    assert kind.model_validate(json.loads(json.dumps(values))) == kind()
+    with pytest.raises(ValidationError):
+        kind.model_validate({"no_such_option": 1})
+
+
+def test_targets_need_no_runtime_until_they_open() -> None:
+    code = (
+        "import sys; from bench.registry import TARGETS\n"
+        "for name in TARGETS.names(): TARGETS.get(name).unavailable(); TARGETS.get(name).Options()\n"
+        "heavy = {'tensorflow', 'tf_keras', 'ai_edge_litert.interpreter', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", cases())
+def test_all_ways_to_run_agree(name: str, tmp_path: Path, x: np.ndarray) -> None:
+    runner = opened(name, tmp_path)
+    before = x.copy()
+    together = runner.predict(x)
+    assert together.shape == (len(x), CLASSES) and together.dtype == np.float32
+    assert len(np.unique(together.argmax(axis=1))) > 1
+    for i in range(len(x)):
+        one = runner.end_to_end(x[i : i + 1])
+        assert one.shape == (1, CLASSES) and one.dtype == np.float32
+        np.testing.assert_allclose(one[0], together[i], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(runner.predict(x), together)
+    np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("name", cases())
+def test_results_stay_when_the_next_input_runs(name: str, tmp_path: Path, x: np.ndarray) -> None:
+    runner = opened(name, tmp_path)
+    first = runner.end_to_end(x[:1])
+    kept = first.copy()
+    runner.prepare(x[1:2])
+    runner.invoke()
+    runner.end_to_end(x[2:3])
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("name", cases())
+def test_no_inputs_give_no_outputs(name: str, tmp_path: Path, x: np.ndarray) -> None:
+    assert opened(name, tmp_path).predict(x[:0]).shape == (0, CLASSES)
+
+
+@pytest.mark.parametrize("name", cases())
+def test_wrong_shapes_are_refused(name: str, tmp_path: Path) -> None:
+    runner = opened(name, tmp_path)
+    for call in (runner.predict, runner.prepare):
+        with pytest.raises(BenchError, match=r"\['n', 8\]"):
+            call(np.zeros((1, FEATURES + 1), np.float32))
+
+
+@pytest.mark.parametrize("name", cases())
+def test_describe_says_what_ran(name: str, tmp_path: Path) -> None:
+    about = opened(name, tmp_path).describe()
+    assert json.loads(json.dumps(about)) == about
+    assert about["runtime"] and about["version"][0].isdigit()
+    assert about["threads"] == options(name).threads
+    assert about["input"]["shape"] == [1, FEATURES] and about["output"]["shape"] == [1, CLASSES]
+
+
+@pytest.mark.parametrize("name", cases())
+def test_artifacts_that_are_none(name: str, tmp_path: Path) -> None:
+    target = TARGETS.get(name)
+    with pytest.raises(ArtifactError):
+        target.open(tmp_path, options(name))
+    ARTIFACTS[target.format](tmp_path)
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    for bad in (b"", b"not this", content[: len(content) // 2], content[:-20]):
+        file.write_bytes(bad)
+        with pytest.raises(ArtifactError, match=file.name):
+            target.open(tmp_path, options(name))
+
+
+@pytest.mark.parametrize("name", cases())
+def test_closed_twice_is_closed(name: str, tmp_path: Path) -> None:
+    runner = opened(name, tmp_path)
+    runner.close()
+    runner.close()

@@ -103,7 +103,9 @@ class LocalEngine:
         """Raises StoreError if the results folder cannot be written."""
         fresh = bool(spec.get("fresh"))
         kind = "tensorflow" if spec.get("heavy") and not fresh else "plain"
-        if kind not in self._servers or self._servers[kind].lost:
+        if kind in self._servers and self._servers[kind].lost:
+            self._servers.pop(kind).close()
+        if kind not in self._servers:
             self._servers[kind] = _Server(kind)
         log = self.store.log_path(spec["key"])
         request: dict[str, Any] = {"spec": spec, "log": str(log.resolve()), "timeout": spec.get("timeout")}
@@ -150,7 +152,8 @@ class _Server:
         )
         self._ended = False
         self._error: str | None = None
-        threading.Thread(target=self._read, daemon=True, name=f"zygote-{kind}").start()
+        self._reader = threading.Thread(target=self._read, daemon=True, name=f"zygote-{kind}")
+        self._reader.start()
 
     def submit(self, request: dict[str, Any]) -> Future[Exit]:
         future: Future[Exit] = Future()
@@ -180,6 +183,7 @@ class _Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._reader.join()
 
     def _send(self, request: dict[str, Any]) -> None:
         assert self.process.stdin is not None

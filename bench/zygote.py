@@ -171,11 +171,13 @@ def preload(what: str) -> None:
     from bench import fingerprint, keras_env, registry
     from bench.scoring import accuracy  # noqa: F401
 
+    if what not in ("plain", "tensorflow"):
+        raise ValueError(f"no such kind of server: {what}")
     if what == "tensorflow":
         keras_env.load()
         if fingerprint.installed("tensorflow_model_optimization"):
             keras_env.load_tfmot()
-    modules = {"bench.worker"}
+    modules = {"bench.worker", "ai_edge_litert.interpreter", "ai_edge_litert.schema_py_generated"}
     for names in (registry.MODELS, registry.DATASETS, registry.STEPS, registry.TARGETS):
         modules.update(names.place(name).partition(":")[0] for name in names.names())
     for module in sorted(modules):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -64,7 +65,12 @@ def log(event: str, **what: Any) -> None:
     """One line in `$TOY_LOG`, in one write, so that lines of several processes do not mix."""
     if path := os.environ.get("TOY_LOG"):
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(handle, json.dumps({"event": event, "pid": os.getpid(), **what}).encode() + b"\n")
+        process = {
+            "pid": os.getpid(),
+            "threads": os.environ.get("OMP_NUM_THREADS"),
+            "tensorflow": "tensorflow" in sys.modules,
+        }
+        os.write(handle, json.dumps({"event": event, **process, **what}).encode() + b"\n")
         os.close(handle)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from bench.cells import Protocol
 from bench.records import TWIN
 from bench.timing.clock import Clock, system_clock
-from bench.timing.loop import Call, Inputs, Timer, time_scope
+from bench.timing.loop import Call, Inputs, Timer, gc_frozen, time_scope
 from targets.base import Runner
 
 Opener = Callable[[], Runner]
@@ -66,10 +66,11 @@ def run_round(
     runtime_ns = _load_runtime(openers, reference, clock := clock or system_clock())
     timer = Timer.examine(clock)
     entries: dict[str, dict[str, Any]] = {}
-    for name in order:
-        source = reference if name == TWIN else name
-        x = sample_input[source] if isinstance(sample_input, Mapping) else sample_input
-        entries[name] = _measure(places[name], x, protocol, scopes, timer)
+    with gc_frozen():
+        for name in order:
+            source = reference if name == TWIN else name
+            x = sample_input[source] if isinstance(sample_input, Mapping) else sample_input
+            entries[name] = _measure(places[name], x, protocol, scopes, timer)
     common = _take_common([entry["runtime"] for entry in entries.values() if not entry["error"]])
     return {
         "reference": reference,

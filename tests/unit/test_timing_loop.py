@@ -11,7 +11,7 @@ import pytest
 from bench.cells import Protocol
 from bench.timing import loop
 from bench.timing.clock import resolution_ns, system_clock
-from bench.timing.loop import Timer, block_size, gc_off, time_scope
+from bench.timing.loop import Timer, block_size, gc_frozen, gc_off, time_scope
 from tests.timing_fakes import FakeClock
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -146,6 +146,24 @@ def test_garbage_collection_is_put_back_as_it_was() -> None:
     with pytest.raises(RuntimeError), gc_off():
         raise RuntimeError
     assert gc.isenabled()
+
+
+def test_old_objects_are_left_out_of_collections_and_given_back() -> None:
+    assert gc.get_freeze_count() == 0
+    with pytest.raises(RuntimeError), gc_frozen():
+        assert gc.get_freeze_count() > 1000
+        raise RuntimeError
+    assert gc.get_freeze_count() == 0
+    with gc_frozen(), gc_frozen():
+        pass
+    assert gc.get_freeze_count() == 0
+    gc.freeze()
+    try:
+        with gc_frozen():
+            pass
+        assert gc.get_freeze_count() > 0  # what the caller froze stays frozen
+    finally:
+        gc.unfreeze()
 
 
 def test_resolution_is_nominal_while_reads_differ() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,11 @@ PROTOCOL = Protocol("test", 1, 0.001, 3, 20, 0.0)
 X = np.arange(12, dtype=np.float64).reshape(3, 4)
 SCOPES = ("invoke", "end_to_end")
 LOAD_NS = 5_000_000
+
+
+@pytest.fixture(autouse=True)
+def _do_not_wait_for_a_clock_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.timing.clock._GIVE_UP", 2000)
 
 
 class Bench:
@@ -118,6 +124,15 @@ def test_one_failure_does_not_touch_the_others(bad: dict[str, Any]) -> None:
         assert set(result["entries"][name]["scopes"]) == set(SCOPES)
     events = [event for name, event in bench.log if name == "bad"]
     assert events.count("close") == sum(runner.name == "bad" for runner in bench.opened)
+
+
+def test_collections_within_a_round_look_at_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen: list[int] = []
+    monkeypatch.setattr(FakeRunner, "prepare", lambda self, x: frozen.append(gc.get_freeze_count()))
+    Bench(baseline={}).run()
+    assert len(frozen) == 2
+    assert min(frozen) > 1000
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_runner_that_does_not_close_keeps_its_numbers() -> None:

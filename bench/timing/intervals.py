@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
@@ -41,12 +41,19 @@ def bootstrap(
     k = len(values)
     if k == 0:
         raise ValueError("no values")
-    statistic = statistic or _row_medians
-    ordered = np.sort(np.asarray(values, float))
+    if statistic is None and MIN_VALUES <= k <= _EXACT_UP_TO and k % 2:
+        # The median of an odd number of values is one of them: which are the ends depends on k alone.
+        low, high = _ends_of_odd(k)
+        in_order = sorted(map(float, values))
+        return Interval(in_order[k // 2], in_order[low], in_order[high])
+    return _bootstrap(np.sort(np.asarray(values, float)), statistic or _row_medians)
+
+
+def _bootstrap(ordered: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Interval:
     value = float(statistic(ordered[np.newaxis])[0])
-    if k < MIN_VALUES:
+    if len(ordered) < MIN_VALUES:
         return Interval(value)
-    draws, weights = _resamples(k)
+    draws, weights = _resamples(len(ordered))
     results = statistic(ordered[draws])
     order = np.argsort(results, kind="stable")
     cumulative = np.cumsum(weights[order])
@@ -54,6 +61,14 @@ def bootstrap(
     # rounding of the sum.
     low, high = np.searchsorted(cumulative, (0.025 - 1e-12, 0.975 - 1e-12))
     return Interval(value, float(results[order[low]]), float(results[order[high]]))
+
+
+@cache
+def _ends_of_odd(k: int) -> tuple[int, int]:
+    """Positions of the interval's ends among k values in order."""
+    _, low, high = _bootstrap(np.arange(k, dtype=float), _row_medians)
+    assert low is not None and high is not None
+    return int(low), int(high)
 
 
 def _row_medians(samples: np.ndarray) -> np.ndarray:

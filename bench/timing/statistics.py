@@ -22,7 +22,7 @@ from bench.timing.intervals import (
     wilson,
 )
 from bench.timing.samples import ScopeTimes, pooled_percentiles, throughput
-from bench.timing.verdicts import Verdict, judge, versus_reference
+from bench.timing.verdicts import Reason, Verdict, disturbances_of, judge, versus_reference
 
 __all__ = [
     "Interval",
@@ -108,10 +108,17 @@ def summarise(rounds: Sequence[Round]) -> dict[str, dict[str, LatencySummary]]:
     reference = str(rounds[0]["reference"])
     names = list(dict.fromkeys(name for one in rounds for name in one["entries"] if name != TWIN))
     summaries: dict[str, dict[str, LatencySummary]] = {}
+    gaps: dict[str, float | None] = {}
+    disturbed = disturbances_of(rounds)
     for name in names:
         scopes = dict.fromkeys(scope for one in rounds for scope in _scopes(one, name))
         if scopes:
-            summaries[name] = {scope: _summary(rounds, name, scope, reference) for scope in scopes}
+            for scope in scopes:
+                if scope not in gaps:
+                    gaps[scope] = aa_gap(rounds, scope)
+            summaries[name] = {
+                scope: _summary(rounds, name, scope, reference, gaps[scope], disturbed) for scope in scopes
+            }
     return summaries
 
 
@@ -140,16 +147,22 @@ def aa_gap(rounds: Sequence[Round], scope: str) -> float | None:
     return float(np.exp(max(abs(np.log(end)) for end in ends)) - 1)
 
 
-def _summary(rounds: Sequence[Round], name: str, scope: str, reference: str) -> LatencySummary:
+def _summary(
+    rounds: Sequence[Round],
+    name: str,
+    scope: str,
+    reference: str,
+    gap: float | None,
+    disturbed: Sequence[Reason],
+) -> LatencySummary:
     good = [one for one in rounds if scope in _scopes(one, name)]
     windows = [_scopes(one, name)[scope] for one in good]
     medians = [window["median_ns"] / 1e9 for window in windows]
     p50 = bootstrap(medians)
     rate = bootstrap([throughput(window) for window in windows])
-    gap = aa_gap(rounds, scope)
     ratios = round_ratios(rounds, name, scope)
     ratio = bootstrap(ratios) if ratios else None
-    verdict, reasons = judge(rounds, windows, [one["entries"].get(name) for one in rounds], gap)
+    verdict, reasons = judge(windows, [one["entries"].get(name) for one in rounds], gap, disturbed)
     tail = {q: _seconds(value) for q, value in pooled_percentiles(windows).items()}
     return LatencySummary(
         scope=scope,

@@ -12,6 +12,8 @@ from bench.timing.intervals import MIN_VALUES, Interval
 from bench.timing.samples import ScopeTimes
 
 Verdict = Literal["ok", "noisy", "unstable"]
+#: how bad, and why
+Reason = tuple[Verdict, str]
 _ORDER: tuple[Verdict, ...] = ("ok", "noisy", "unstable")
 
 #: above the first noisy, above the second unstable. Spread and drift as torch.utils.benchmark and
@@ -22,20 +24,19 @@ AA_GAP = (0.05, 0.15)
 
 
 def judge(
-    rounds: Sequence[Mapping[str, Any]],
     windows: Sequence[ScopeTimes],
     entries: Sequence[Mapping[str, Any] | None],
     gap: float | None,
+    disturbed: Sequence[Reason],
 ) -> tuple[Verdict, list[str]]:
     """Verdict on one artifact in one scope, and the reasons that it is not `ok`.
 
     Args:
-        rounds: all of the group, with `state_before` and `state_after` where known.
         windows: of the rounds that gave a number.
         entries: the artifact's entry in each round.
-        gap: the group's A/A gap.
+        gap: the group's A/A gap; disturbed: `disturbances_of` its rounds.
     """
-    found: list[tuple[Verdict, str]] = []
+    found: list[Reason] = []
 
     def grade(value: float, limits: tuple[float, float], text: str) -> None:
         if value > limits[0]:
@@ -53,22 +54,26 @@ def judge(
         grade(gap, AA_GAP, f"A/A gap of {gap:.1%}: one file timed twice differs by that much")
     errors = [entry["error"] for entry in entries if entry and entry.get("error")]
     if errors:
-        found.append(("noisy", f"failed in {len(errors)} of {len(rounds)} rounds: {errors[0]}"))
+        found.append(("noisy", f"failed in {len(errors)} of {len(entries)} rounds: {errors[0]}"))
     if len(windows) < MIN_VALUES:
         found.append(("noisy", f"{len(windows)} round(s): too few for an interval"))
-    found += _disturbed(rounds)
+    found += disturbed
     verdict: Verdict = max((severity for severity, _ in found), key=_ORDER.index, default="ok")
     return verdict, [text for _, text in found]
 
 
-def _disturbed(rounds: Sequence[Mapping[str, Any]]) -> list[tuple[Verdict, str]]:
-    """The worst disturbance of each kind, and in how many rounds there was one."""
+def disturbances_of(rounds: Sequence[Mapping[str, Any]]) -> list[Reason]:
+    """The worst disturbance of each kind, and in how many rounds there was one.
+
+    Args:
+        rounds: with `state_before`, `state_after` and `machine` where known.
+    """
     kinds: dict[str, list[Disturbance]] = {}
     for one in rounds:
         cores = (one.get("machine") or {}).get("cores")
         for item in disturbances(one.get("state_before"), one.get("state_after"), cores):
             kinds.setdefault(item.kind, []).append(item)
-    found: list[tuple[Verdict, str]] = []
+    found: list[Reason] = []
     for items in kinds.values():
         worst = max(items, key=lambda item: _ORDER.index(item.severity))
         found.append((worst.severity, f"{worst.text} (in {len(items)} of {len(rounds)} rounds)"))

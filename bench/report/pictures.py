@@ -44,6 +44,7 @@ MARKERS = {"reference": "D", "control": "x", "student": "^", "": "o"}
 COLOURS = {"reference": REFERENCE, "control": CONTROL, "student": STUDENT, "": OTHER}
 SIZE = (6.4, 4.2)
 DPI = 160
+FAST = {"compress_level": 4}
 
 
 @dataclass(frozen=True)
@@ -135,52 +136,53 @@ def _picture(
 
     figure = Figure(figsize=SIZE)
     axes = figure.add_axes((0.105, 0.125, 0.875, 0.795))
-    axes.set_title(_text(f"{view.model}: {title}"), loc="left", fontsize=10, fontweight="bold")
-    axes.set_xlabel(_text(label))
-    axes.set_ylabel(_text(f"test accuracy ({target}) / %"))
+    # Plain texts at fixed places: matplotlib's own titles and labels are laid out anew at every
+    # drawing, which takes longer than all the rest.
+    heading = _text(f"{view.model}: {title}")
+    figure.text(0.105, 0.945, heading, fontsize=10, fontweight="bold")
+    figure.text(0.542, 0.02, _text(label), ha="center")
+    figure.text(0.012, 0.52, _text(f"test accuracy ({target}) / %"), va="center", rotation=90)
     axes.grid(True, which="major", color="#8a8f98", alpha=0.25, linewidth=0.6)
-    for point in points:
-        _draw(axes, point, scale.factor)
+    for kind in dict.fromkeys((point.role, point.noisy) for point in points):
+        _draw(axes, [p for p in points if (p.role, p.noisy) == kind], scale.factor)
     _limits(axes, points, scale.factor)
-    _front_line(axes, points, front, scale.factor)
-    _labels(figure, axes, points, front, scale.factor)
+    line = _front_line(axes, points, front, scale.factor)
+    _labels(figure, axes, points, front, scale.factor, line)
     svg, png = io.StringIO(), io.BytesIO()
     with warnings.catch_warnings():
         # A script that the font lacks: the SVG leaves it to the reader's fonts, the PNG shows boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+        figure.savefig(
+            png, format="png", dpi=DPI, facecolor="white", metadata={"Software": None}, pil_kwargs=FAST
+        )
     best = ", ".join(point.name for point in points if point.name in front)
     description = f"{view.model}: {title}; {len(points)} variants. On the Pareto front: {best or 'none'}."
     return Picture(name, title, description, svg.getvalue(), png.getvalue())
 
 
-def _draw(axes: Axes, point: Point, factor: float) -> None:
-    x, y = point.cost.value * factor, point.accuracy.value * 100
-    colour = COLOURS[point.role]
+def _draw(axes: Axes, points: list[Point], factor: float) -> None:
+    """Points of one kind with their error bars."""
+    colour = COLOURS[points[0].role]
     axes.errorbar(
-        x,
-        y,
-        xerr=_bars(point.cost, factor),
-        yerr=_bars(point.accuracy, 100),
-        fmt=MARKERS[point.role],
+        [point.cost.value * factor for point in points],
+        [point.accuracy.value * 100 for point in points],
+        xerr=_bars([point.cost for point in points], factor),
+        yerr=_bars([point.accuracy for point in points], 100),
+        fmt=MARKERS[points[0].role],
         color=colour,
         # A hollow mark is a latency that is not to be trusted.
-        markerfacecolor="none" if point.noisy else colour,
+        markerfacecolor="none" if points[0].noisy else colour,
         markersize=6,
         elinewidth=0.8,
         zorder=3,
     )
 
 
-def _bars(number: Number, factor: float) -> list[list[float]] | None:
-    """Lengths of the error bar below and above; None without an interval."""
-    if not (math.isfinite(number.low) and math.isfinite(number.high)):
-        return None
-    return [
-        [max(0.0, number.value - number.low) * factor],
-        [max(0.0, number.high - number.value) * factor],
-    ]
+def _bars(numbers: list[Number], factor: float) -> list[list[float]]:
+    """Lengths of the error bars, (2, n): below and above; zero without an interval."""
+    ends = [(n.value - n.low, n.high - n.value) for n in numbers]
+    return [[max(0.0, end[i]) * factor if math.isfinite(end[i]) else 0.0 for end in ends] for i in (0, 1)]
 
 
 def _limits(axes: Axes, points: list[Point], factor: float) -> None:
@@ -217,10 +219,13 @@ def _ticks(low: float, high: float) -> list[float]:
     return ticks
 
 
-def _front_line(axes: Axes, points: list[Point], front: set[str], factor: float) -> None:
+def _front_line(
+    axes: Axes, points: list[Point], front: set[str], factor: float
+) -> list[tuple[float, float, float]]:
+    """Draw the front; returns its level parts as (from, to, height) in data coordinates."""
     members = sorted((p.cost.value * factor, p.accuracy.value * 100) for p in points if p.name in front)
     if not members:
-        return
+        return []
     xs, ys = zip(*members, strict=True)
     edge = axes.get_xlim()[1]
     axes.step([*xs, edge], [*ys, ys[-1]], where="post", color=FRONT, linewidth=1.1, alpha=0.8, zorder=2)
@@ -234,9 +239,17 @@ def _front_line(axes: Axes, points: list[Point], front: set[str], factor: float)
         markeredgewidth=1.1,
         zorder=2,
     )
+    return list(zip(xs, [*xs[1:], edge], ys, strict=True))
 
 
-def _labels(figure: Figure, axes: Axes, points: list[Point], front: set[str], factor: float) -> None:
+def _labels(
+    figure: Figure,
+    axes: Axes,
+    points: list[Point],
+    front: set[str],
+    factor: float,
+    line: list[tuple[float, float, float]],
+) -> None:
     """Names beside their points, each where it covers least of what is already there."""
     spots = axes.transData.transform([(p.cost.value * factor, p.accuracy.value * 100) for p in points])
     box = axes.get_window_extent()
@@ -247,12 +260,17 @@ def _labels(figure: Figure, axes: Axes, points: list[Point], front: set[str], fa
         if ends:
             bottom, top = (float(axes.transData.transform((1, end))[1]) for end in ends)
             taken.append((x - unit, bottom, x + unit, top))
+    for start, end, height in line:
+        (x0, y0), (x1, _) = axes.transData.transform([(start, height), (end, height)])
+        taken.append((x0 + 6 * unit, y0 - unit, x1, y0 + unit))
     order = sorted(range(len(points)), key=lambda i: (points[i].name not in front, i))
     for index in order:
         point, (x, y) = points[index], spots[index]
         wide, tall = 4.9 * unit * len(point.name), 9.5 * unit
         best: tuple[float, tuple[float, float, float, float], str, str, float, float] | None = None
         for reach in (7.0, 15.0, 24.0, 34.0):
+            if best is not None and best[0] <= 3 * reach:
+                break
             for right, up in ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1)):
                 dx, dy = right * reach, up * reach
                 left = x + dx * unit - (0 if right > 0 else wide if right < 0 else wide / 2)

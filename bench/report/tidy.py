@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,8 @@ from bench.timing.statistics import LatencySummary, summarise
 if TYPE_CHECKING:
     import pandas as pd
 
+#: The same few counts come up in many cells, and the interval is found by bisection.
+_paired_difference = lru_cache(maxsize=4096)(paired_difference)
 MEASURED = "measured"
 SOURCES = "sources"
 
@@ -174,7 +177,7 @@ def _accuracy_rows(data: SweepData, cell: Cell, baseline: Cell | None, scores: S
     pair = scores.pair(cell, baseline, "correct")
     if pair is not None:
         gained, lost = int((pair[0] & ~pair[1]).sum()), int((~pair[0] & pair[1]).sum())
-        delta = paired_difference(lost, gained, n)
+        delta = _paired_difference(lost, gained, n)
         yield Row(*base, "accuracy_delta", *delta, "1", origin=MEASURED, n=n)
     same = scores.pair(cell, baseline, "predictions")
     if same is not None:

@@ -105,8 +105,15 @@ class Claims:
             self._stop = None
 
     def living(self) -> bool:
-        """Whether any process holds a claim."""
-        return any(not self._stale(path) for path in self.folder.glob("*.claim"))
+        """Whether any process holds a claim. Those of dead ones are removed."""
+        left = list(self.folder.glob("*.claim"))
+        if not left:
+            return False
+        with self._takeover():
+            stale = [path for path in left if self._stale(path)]
+            for path in stale:
+                path.unlink(missing_ok=True)
+        return len(stale) < len(left)
 
     def _create(self, path: Path, key: str) -> bool:
         token = uuid.uuid4().hex

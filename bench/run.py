@@ -110,11 +110,12 @@ def run_sweep(
         with run.signals():
             # Again where files turned out to be gone that something needed.
             while run.go() and not run.stopping:
-                if not run.progressed:
+                if run.stalled > 1:
                     raise StoreError("artifacts vanish as soon as they are made", where=str(store.root))
                 run.restart(make_plan(sweep, store, retry_failed=retry_failed, force=force, since=since))
     finally:
         run.close()
+        store.tidy()
         summary.seconds = time.monotonic() - begun
         run.summarise()
         reporter.end(summary)
@@ -143,6 +144,7 @@ class _Run:
         self.engine = engine
         self.ran: set[str] = set()
         self.stopping = False
+        self.stalled = 0
         self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.running: dict[str, tuple[Task, Future[Exit], float]] = {}
         self._host = ExitStack()
@@ -156,7 +158,7 @@ class _Run:
         self.open = dict(plan.tasks)
         self.elsewhere: set[str] = set()
         self.deferred: set[str] = set()
-        self.progressed = False
+        self.stalled += 1
         self._mention_corrupt()
 
     # -- the loop --------------------------------------------------------------------------------
@@ -242,7 +244,7 @@ class _Run:
             raise
         self.running[task.key] = (task, future, time.monotonic())
         self.ran.add(task.key)
-        self.progressed = True
+        self.stalled = 0
         self.reporter.started(task)
         future.add_done_callback(lambda _: self.events.put(task.key))
 

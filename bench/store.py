@@ -53,11 +53,17 @@ class Store:
     def keys(self, kind: str) -> set[str]:
         """Keys of all records of a kind, from the folder's listing alone."""
         found: set[str] = set()
-        with contextlib.suppress(FileNotFoundError), os.scandir(self.root / "records" / kind) as folders:
-            for folder in folders:
-                if folder.is_dir():
-                    with os.scandir(folder) as files:
-                        found.update(file.name[:-5] for file in files if file.name.endswith(".json"))
+        place = self.root / "records" / kind
+        try:
+            with os.scandir(place) as folders:
+                for folder in folders:
+                    if folder.is_dir():
+                        with os.scandir(folder) as files:
+                            found.update(file.name[:-5] for file in files if file.name.endswith(".json"))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StoreError(f"cannot be read ({error.strerror})", where=str(place)) from error
         return found
 
     def read(self, kind: str, key: str) -> Record | None:
@@ -211,8 +217,11 @@ class Store:
         folder = self.root / "tmp"
         # Listed before the claims are looked at: whoever works has a claim before it writes here.
         left = list(folder.iterdir()) if folder.is_dir() else []
-        if self.claims.living():
-            return
+        try:
+            if self.claims.living():
+                return
+        except OSError:
+            return  # read-only: whoever writes says so
         for path in left:
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime < 60:

@@ -282,6 +282,7 @@ def activate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     """Register the toy here and in child processes; returns the path of the executions' log."""
     register(registry)
     monkeypatch.setenv("BENCH_PLUGINS", "tests.toy")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("TOY_LOG", str(folder / "toy.log"))
     monkeypatch.setenv("TOY_BROKEN", str(folder / "toy.broken"))
     return folder / "toy.log"

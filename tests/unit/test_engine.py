@@ -147,6 +147,17 @@ def test_tasks_end_when_the_server_is_killed(store: Store, engine: LocalEngine, 
     assert engine.submit(spec(store)).result(60) == Exit(DONE)
 
 
+@pytest.mark.tf
+def test_heavy_tasks_are_forked_from_a_server_that_has_tensorflow(
+    store: Store, engine: LocalEngine, tmp_path: Path
+) -> None:
+    tasks = [spec(store, epochs=n) | {"heavy": True} for n in (1, 2)]
+    assert [engine.submit(task).result(300) for task in tasks] == [Exit(DONE)] * 2
+    lines = toy.executions(tmp_path / "toy.log")
+    assert all(line["tensorflow"] and line["threads"] == "1" for line in lines)
+    assert len({line["pid"] for line in lines}) == 2
+
+
 def test_a_server_that_cannot_start_fails_its_tasks_and_says_why(store: Store, engine: LocalEngine) -> None:
     from bench.engine import _Server
 

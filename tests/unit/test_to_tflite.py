@@ -212,6 +212,7 @@ def parents(tmp_path_factory: pytest.TempPathFactory) -> Parents:
     plain = trained(64, 32)
     copy = keras_io.clone(plain)
     quantized = keras_io.quantize(copy)
+    quantized(DATA.train.x, training=True)  # ranges of the input and of the kernels
     start_ranges(quantized, copy, DATA.train.x)
     return Parents(saved(plain), saved(thinned(plain)), saved(copy, quantized), saved(trained(16)))
 

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,9 @@ def _measure(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict
     record.environment["versions"] = fingerprint.versions(target.modules)
     present = {e["name"]: e["artifact"] for e in task["entries"] if spec["inputs"].get(e["artifact"])}
     paths = {name: _path(spec, store, key) for name, key in present.items()}
+    for path in paths.values():
+        with suppress(BenchError):  # told again, and kept, when its turn comes
+            target.check(path)
     openers = {name: partial(target.open, path, options) for name, path in paths.items()}
     inputs = DATASETS.get(MODELS.get(task["model"]).dataset).load().test.x[:SAMPLES]
     before = machine.state()

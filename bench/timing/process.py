@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,8 @@ def do_round(task: Mapping[str, Any]) -> dict[str, Any]:
     options = target.Options(**task["options"])
 
     def opener(file: str) -> Opener:
+        with suppress(BenchError):  # told again, and kept, when its turn comes
+            target.check(Path(file))
         return lambda: target.open(Path(file), options)
 
     before = machine.state()

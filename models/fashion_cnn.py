@@ -8,13 +8,13 @@ from models.networks import cnn
 SHAPE = (28, 28, 1)
 MODEL = Model(
     name="fashion_cnn",
-    summary="CNN with two blocks (16, 32 filters) and Dense 64 on Fashion-MNIST",
+    summary="CNN with two blocks (16, 32 filters) and Dense 48 on Fashion-MNIST",
     dataset="fashion_mnist",
     networks={
-        "reference": cnn(SHAPE, (16, 32), (64,), 10, dropout=0.2),
-        "student": cnn(SHAPE, (8, 16), (16,), 10),
+        "reference": cnn(SHAPE, (16, 32), (48,), 10, padding="same", dropout=0.2),
+        "student": cnn(SHAPE, (8, 16), (32,), 10, padding="same"),
     },
-    budget=Budget(epochs=12, batch_size=128, learning_rate=3e-3, schedule="cosine"),
+    budget=Budget(epochs=10, batch_size=128, learning_rate=3e-3, schedule="cosine"),
     finetune=Budget(epochs=3, batch_size=128, learning_rate=5e-4, schedule="cosine"),
     kind="cnn",
 )

@@ -23,7 +23,7 @@ _BYTES = (Scale(1e-6, "MB"), Scale(1e-3, "kB"), Scale(1, "B"))
 
 
 def scale_for(unit: str, values: Iterable[float]) -> Scale:
-    """The unit in which the median of positive values is between 1 and 1000 (bytes: 10 and 10,000)."""
+    """The unit in which the median of positive values is 0.3 to 300 (bytes: 10 to 10,000)."""
     known = sorted(value for value in values if value > 0 and math.isfinite(value))
     choices = {"s": _SECONDS, "bytes": _BYTES}.get(unit)
     if choices is None:
@@ -31,7 +31,7 @@ def scale_for(unit: str, values: Iterable[float]) -> Scale:
     if not known:
         return choices[len(choices) // 2]
     middle = known[len(known) // 2]
-    least = 10 if unit == "bytes" else 1
+    least = 10 if unit == "bytes" else 0.3
     return next((scale for scale in choices if middle * scale.factor >= least), choices[-1])
 
 

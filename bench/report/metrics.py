@@ -44,6 +44,14 @@ COLUMN_DOCS = {
     "reason": "why there is no number; in an ok latency row the verdict if it is not ok",
 }
 
+#: Scopes from the narrowest to the widest; others follow by name.
+SCOPES = ("kernel", "invoke", "end_to_end", "stream")
+
+
+def scope_order(scope: str) -> tuple[int, str]:
+    return (SCOPES.index(scope) if scope in SCOPES else len(SCOPES), scope)
+
+
 NOT_APPLICABLE = "not applicable: "
 NOT_RUN = "not run yet"
 

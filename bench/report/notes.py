@@ -123,7 +123,7 @@ def mostly_overhead(x: Subject) -> str | None:
     overhead, size = x.value("overhead_bytes"), x.value("file_bytes")
     if size > 0 and overhead / size >= 0.4:
         return (
-            f"{100 * overhead / size:.0f} % of the file is not weights (graph, scales, metadata): "
+            "40 % of the file or more is not weights (graph, scales, metadata): "
             "no compression of weights makes that smaller."
         )
     return None

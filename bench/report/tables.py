@@ -14,6 +14,7 @@ from bench.report.view import CONTROLS, ModelView, Number, base_name, latency_fr
 MARKS = {"noisy": "~", "unstable": "!"}
 #: Columns up to this priority are the main table; the others are details.
 MAIN = 8
+SIZES = ("file_bytes", "gzip_bytes")
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def _remarks(view: ModelView) -> list[str]:
             "One seed: accuracy has the Wilson interval over the test items; training is not repeated."
         )
     noise = [
-        f"{100 * gap:.1f} % ({target}, {scope})"
+        f"{formats.plain(100 * gap, 2)} % ({target}, {scope})"
         for target in view.targets
         for scope in view.scopes(target)
         if math.isfinite(gap := view.noise(target, scope))
@@ -233,7 +234,16 @@ def _accuracy(builder: _Builder) -> None:
         main = target == view.primary or base_name(target) == base_name(view.primary)
         group = "accuracy"
         name = base_name(target)
-        builder.add(group, target, "accuracy", accuracy, title=name, unit="%", priority=0 if main else 7)
+        builder.add(
+            group,
+            target,
+            "accuracy",
+            accuracy,
+            title=name,
+            unit="%",
+            priority=0 if main else 7,
+            shorten=lambda _, x: _scaled_pm(x, PERCENT),
+        )
         builder.add(
             group,
             target,
@@ -256,10 +266,12 @@ def _size(builder: _Builder) -> None:
         group = f"size ({base_name(target)})"
         main = base_name(target) == base_name(view.primary)
         near = 0 if main else 6
-        for metric, priority in (("file_bytes", 2), ("gzip_bytes", 4)):
-            scale = formats.scale_for("bytes", (n.value for _, n in view.known(target, metric)))
-            write: Writer = lambda _, x, scale=scale: formats.plain(x.value * scale.factor)  # type: ignore[misc]  # noqa: E731
-            builder.add(group, target, metric, write, unit=scale.unit, priority=priority + near)
+        # One unit for both, so that they can be compared at a glance.
+        both = [n.value for metric in SIZES for _, n in view.known(target, metric)]
+        scale = formats.scale_for("bytes", both)
+        write: Writer = lambda _, x, scale=scale: formats.plain(x.value * scale.factor)  # type: ignore[misc]  # noqa: E731
+        builder.add(group, target, "file_bytes", write, unit=scale.unit, priority=2 + near)
+        builder.add(group, target, "gzip_bytes", write, unit=scale.unit, priority=4 + near)
         times: Writer = lambda _, x: f"{formats.plain(x.value)}×"  # noqa: E731
         builder.add(group, target, "file_ratio", times, title="smaller", unit="file", priority=8 + near)
         builder.add(group, target, "gzip_ratio", times, title="smaller", unit="gzip", priority=3 + near)
@@ -272,7 +284,7 @@ def _size(builder: _Builder) -> None:
 def _latency(builder: _Builder, target: str, scope: str, place: int) -> None:
     view = builder.view
     group = f"{target} {scope}"
-    far = (0 if target == view.primary else 5) + 6 * place
+    far = (0 if target == view.primary else 5) + 8 * place
     scale = formats.scale_for("s", (n.value for _, n in view.known(target, "latency_p50", scope)))
 
     def time(_: str, x: Number) -> str:

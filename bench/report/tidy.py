@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.errors import StoreError
 from bench.records import unpack
-from bench.report.metrics import COLUMNS, METRICS, SIZE_FACTS
+from bench.report.metrics import COLUMNS, METRICS, SIZE_FACTS, scope_order
 from bench.report.read import BASELINE, Cell, Outcome, SweepData, read_sweep, sweep_names
 from bench.report.seeds import Interval, mean_interval, paired_interval
 from bench.timing.intervals import paired_difference, wilson
@@ -236,7 +236,7 @@ def _latency_rows(
             yield _missing(data, cell, "latency_p50", _latency_outcome(data, cell))
         return
     base = _base(data, cell)
-    for place, (scope, found) in enumerate(scopes.items()):
+    for place, (scope, found) in enumerate(sorted(scopes.items(), key=lambda item: scope_order(item[0]))):
         yield from _summary_rows(data, cell, scope, found)
         if place == 0:
             for metric, value in (("load_time", found.load), ("first_call", found.first_call)):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from bench.report.metrics import scope_order
 from bench.report.read import BASELINE
 
 if TYPE_CHECKING:
@@ -99,12 +100,12 @@ class ModelView:
         return number.value if number is not None and number.known else math.nan
 
     def scopes(self, target: str) -> list[str]:
-        """Scopes of latency on a target, in the order of the records."""
+        """Scopes of latency on a target, the narrowest first."""
         found: dict[str, None] = {}
         for (_, place, metric), scopes in self._means.items():
             if place == target and metric == "latency_p50":
                 found.update(dict.fromkeys(scope for scope, number in scopes.items() if number.known))
-        return list(found)
+        return sorted(found, key=scope_order)
 
     def known(self, target: str, metric: str, scope: str = "") -> Iterator[tuple[str, Number]]:
         """(variant, number) of all variants that have it on a target."""

@@ -69,11 +69,9 @@ def model_parts(data: SweepData, table: pd.DataFrame) -> list[ModelPart]:
             slug += "-2"
         slugs.add(slug)
         cells = by_model[view.model]
-        parts.append(
-            ModelPart(
-                view, cells, comparison(view), notes(view, cells), pictures(view, slug), headlines(view)
-            )
-        )
+        # What a smoke run trained is nothing to make a headline of.
+        told = [] if data.manifest.get("quick") else headlines(view)
+        parts.append(ModelPart(view, cells, comparison(view), notes(view, cells), pictures(view, slug), told))
     return parts
 
 

@@ -12,6 +12,7 @@ from bench.report import comparison_table, formats, frame
 from bench.report.headline import headlines
 from bench.report.latex import escape, latex
 from bench.report.lineage import distillation, lineages
+from bench.report.metrics import METRICS, markdown_table
 from bench.report.notes import notes
 from bench.report.read import read_sweep
 from bench.report.tables import MAIN, Table, comparison
@@ -79,6 +80,7 @@ def test_interval_in_brackets(value: float, low: float, high: float, expected: s
 def test_display_units() -> None:
     assert formats.scale_for("s", [3e-6, 9e-6]).unit == "µs"
     assert formats.scale_for("s", [3e-8]).unit == "ns"
+    assert formats.scale_for("s", [7e-7]).unit == "µs"
     assert formats.scale_for("s", [0.004, 0.5, 0.002]).unit == "ms"
     assert formats.scale_for("bytes", [120_000]).unit == "kB"
     assert formats.scale_for("bytes", [900]).unit == "B"
@@ -115,6 +117,29 @@ def test_columns_say_scope_origin_and_definition(view: ModelView) -> None:
     assert time.unit == "µs" and time.definition.endswith("[tflite, invoke, measured]")
     assert "gzip bytes of the baseline / gzip bytes of the variant" in columns["gzip_ratio:tflite"].definition
     assert not any(key.startswith("file_bytes:keras") for key in columns)
+
+
+def test_scopes_come_from_the_narrowest_to_the_widest(view: ModelView, table: pd.DataFrame) -> None:
+    assert view.scopes("tflite") == ["invoke", "end_to_end"]
+    turned = views(table.iloc[::-1])[0]  # records are written with sorted keys
+    assert turned.scopes("tflite") == ["invoke", "end_to_end"]
+
+
+def test_both_sizes_share_a_unit(tmp_path: Path) -> None:
+    small = {name: KINDS[name] for name in ("baseline", "distilled_qap")}
+    build(tmp_path, variants=small, seeds=(0,))
+    table = frame(tmp_path)
+    size = table["metric"].isin(["file_bytes", "gzip_bytes"])
+    table.loc[size & (table["metric"] == "gzip_bytes"), "value"] /= 20
+    columns = {column.key: column.unit for column in comparison(views(table)[0]).columns}
+    assert columns["file_bytes:tflite"] == columns["gzip_bytes:tflite"]
+
+
+def test_metrics_are_documented_in_one_table() -> None:
+    lines = markdown_table().splitlines()
+    assert len(lines) == len(METRICS) + 2
+    assert all(line.replace(r"\|", "").count("|") == 6 for line in lines)
+    assert all(metric.unit in ("1", "s", "bytes", "1/s", "J") for metric in METRICS.values())
 
 
 def test_an_empty_cell_has_its_reason(view: ModelView) -> None:

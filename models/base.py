@@ -83,7 +83,9 @@ class Model:
         networks: name -> function that builds an untrained tf_keras model which gives logits
             (n, classes). `reference` and `student` (smaller than its teacher) always exist.
         teacher: the network whose trained form teaches the student (`reference` or another).
-        budget: training from scratch (also of students).
+        budget: training from scratch.
+        budgets: training from scratch of single networks, where it is not `budget`: one for each
+            network, whether it learns alone or from a teacher.
         finetune: each fine-tuning stage (prune, qat, qap, cluster, baseline_longer).
         kernels: the layer kinds, for readers (`mlp`, `cnn`).
     """
@@ -97,4 +99,8 @@ class Model:
     teacher: str = "reference"
     metric: str = "accuracy"
     kind: Literal["mlp", "cnn"] = "mlp"
-    notes: Mapping[str, str] = field(default_factory=dict)
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+
+    def budget_of(self, network: str) -> Budget:
+        """Budget of training `network` from scratch."""
+        return self.budgets.get(network, self.budget)

@@ -11,5 +11,5 @@ MODEL = Model(
     dataset="digits",
     networks={"reference": mlp(64, (64, 32), 10), "student": mlp(64, (32, 16), 10)},
     budget=Budget(epochs=40, batch_size=32, learning_rate=4e-3, schedule="cosine"),
-    finetune=Budget(epochs=10, batch_size=32, learning_rate=5e-4, schedule="cosine"),
+    finetune=Budget(epochs=30, batch_size=32, learning_rate=2e-3, schedule="cosine"),
 )

@@ -14,7 +14,7 @@ MODEL = Model(
         "reference": cnn(SHAPE, (16, 32), (48,), 10, padding="same", dropout=0.2),
         "student": cnn(SHAPE, (8, 16), (32,), 10, padding="same"),
     },
-    budget=Budget(epochs=10, batch_size=128, learning_rate=3e-3, schedule="cosine"),
-    finetune=Budget(epochs=3, batch_size=128, learning_rate=5e-4, schedule="cosine"),
+    budget=Budget(epochs=12, batch_size=128, learning_rate=3e-3, schedule="cosine"),
+    finetune=Budget(epochs=4, batch_size=128, learning_rate=1e-3, schedule="cosine"),
     kind="cnn",
 )

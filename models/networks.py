@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,17 +37,21 @@ def cnn(
     *,
     padding: str = "valid",
     dropout: float = 0.0,
+    flat: bool = False,
 ) -> Callable[[], Any]:
     """A builder of blocks (Conv2D 3×3 with ReLU, max pooling 2×2), then Dense layers with ReLU.
 
     Args:
         shape: height, width, channels.
         dropout: before each Dense layer.
+        flat: whether its input is the image as one row, (height × width × channels,).
     """
 
     def build() -> Any:
         _, keras = load()
-        layers = [keras.layers.Input(shape, name="input")]
+        layers = [keras.layers.Input((math.prod(shape),) if flat else shape, name="input")]
+        if flat:
+            layers.append(keras.layers.Reshape(shape, name="image"))
         for number, count in enumerate(filters, 1):
             layers += [
                 keras.layers.Conv2D(count, 3, padding=padding, activation="relu", name=f"conv_{number}"),

@@ -54,7 +54,7 @@ class Distill(Step):
         initial = weights_digest(student)
         teacher = Frozen.open(context.teacher)
         distillation = soft_targets(context, teacher, params)
-        budget = params.budget(context.model.budget)
+        budget = params.budget(context.model.budget_of(params.network))
         history = fit(student, context.data, budget, context.seed, distillation=distillation)
         save_model(student, context.out)
         facts = {
@@ -112,7 +112,8 @@ class DistillOnline(Step):
                 losses += [cross_entropy(labels, own), tf.add_n(others) / len(others)]
             return tf.add_n(losses)
 
-        history = optimise(peers, loss_of, data, params.budget(context.model.budget), context.seed)
+        budget = params.budget(context.model.budget_of(params.network))
+        history = optimise(peers, loss_of, data, budget, context.seed)
         save_model(peers[0], context.out)
         facts = {
             **history.facts(),

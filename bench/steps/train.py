@@ -28,7 +28,8 @@ class Train(Step):
         params: TrainParams = context.params
         model = fresh_network(context.model, params.network, context.seed)
         initial = weights_digest(model)
-        history = fit(model, context.data, params.budget(context.model.budget), context.seed)
+        budget = params.budget(context.model.budget_of(params.network))
+        history = fit(model, context.data, budget, context.seed)
         save_model(model, context.out)
         changed = weights_digest(model) != initial
         check = Check("trained", changed, "weights differ from the initial ones" if changed else "no change")

@@ -44,7 +44,7 @@ MARKERS = {"reference": "D", "control": "x", "student": "^", "": "o"}
 COLOURS = {"reference": REFERENCE, "control": CONTROL, "student": STUDENT, "": OTHER}
 SIZE = (6.4, 4.2)
 DPI = 160
-FAST = {"compress_level": 4}
+FAST = {"compress_level": 1}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,11 @@ class Judge:
 
     def settle(self, task: Task, tasks: dict[str, Task]) -> State:
         """Set a task's state, reason and digest from its record and the state of its inputs."""
-        self.record, task.digest = None, None
+        self.record = None
+        inputs = {key: tasks[key].digest for key in task.inputs}
+        if task.state in ("cached", "failed") and task.judged == inputs and not task.rebuild:
+            return task.state  # records do not change, so that this still holds
+        task.digest, task.judged = None, inputs
         lacking = [tasks[key] for key in task.inputs if tasks[key].state in ("failed", "skipped")]
         # A round measures what there is; a build and an evaluation need all their inputs.
         if lacking and (task.kind != "measure" or len(lacking) == len(task.inputs)):
@@ -27,7 +31,6 @@ class Judge:
             reason = first.reason if (first.reason or "").startswith("needs ") else None
             reason = reason or f"needs {first.label}, which {verb}: {first.reason}"
             return self._set(task, "skipped", reason)
-        inputs = {key: tasks[key].digest for key in task.inputs}
         record = self.store.read(task.kind, task.key)
         if record is not None and record.inputs == inputs and self._counts(record):
             self.record = record

@@ -26,6 +26,7 @@ class Task:
         heavy: whether it runs inside TensorFlow.
         blocked: why it cannot run on this machine.
         rebuild: its files are gone and needed, so that its record does not stand for them.
+        judged: digests of the inputs with which `state` was decided.
         state, reason: `cached` a valid record is there; `run`; `failed` a failure is on record and
             is not tried again; `skipped` it cannot run here, or needs something that failed.
         digest: of its artifact, as far as known (builds).
@@ -41,6 +42,7 @@ class Task:
     timeout: float = 0.0
     blocked: str | None = None
     rebuild: bool = False
+    judged: dict[str, str | None] | None = None
     state: State = "run"
     reason: str | None = None
     digest: str | None = None

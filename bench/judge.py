@@ -31,9 +31,8 @@ class Judge:
             reason = first.reason if (first.reason or "").startswith("needs ") else None
             reason = reason or f"needs {first.label}, which {verb}: {first.reason}"
             return self._set(task, "skipped", reason)
-        record = self.store.read(task.kind, task.key)
+        self.record = record = self.store.read(task.kind, task.key)
         if record is not None and record.inputs == inputs and self._counts(record):
-            self.record = record
             if record.status != "ok":
                 return self._set(task, "skipped" if record.status == "skipped" else "failed", record.reason)
             task.digest = record.result.get("artifact")

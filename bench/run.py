@@ -270,6 +270,7 @@ class _Run:
                 last = log_tail(self.store.log_path(key)).strip().splitlines()
                 raise StoreError(last[-1] if last else "cannot be written", where=str(self.store.root))
             if self.stopping and end.code != 0:
+                self.ran.discard(key)
                 return  # ended by us: as if it had not been started
             if end.code != 0:
                 self._record_death(task, end, seconds)

@@ -91,7 +91,9 @@ def test_without_rounds_nothing_is_measured(store: Store) -> None:
 def test_what_is_on_record_is_done(store: Store) -> None:
     plan = finish_all(toy.sweep(), store)
     assert states(plan) == {"cached": 18, "run": 0, "failed": 0, "skipped": 0}
-    assert states(make_plan(toy.sweep(), store, force=True))["run"] == 18
+    forced = make_plan(toy.sweep(), store, force=True)
+    assert states(forced)["run"] == 18
+    assert sum(len(known) for known in forced.seconds.values()) == 18  # the estimate knows what they took
 
 
 def test_a_changed_parameter_changes_only_what_depends_on_it(store: Store) -> None:

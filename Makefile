@@ -6,6 +6,7 @@ UV := .uv/bin/uv
 export UV_PYTHON := $(PYTHON)
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
+export UV_COMPILE_BYTECODE := 1
 SYNC := $(UV) sync --frozen --inexact --quiet
 
 .PHONY: demo test lint benchmarks clean

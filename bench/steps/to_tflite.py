@@ -157,7 +157,15 @@ def convert(model: Any, mode: Mode, samples: np.ndarray, *, fake_quantized: bool
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            converter = tf.lite.TFLiteConverter.from_keras_model(model)
+            # One function of a fixed batch of 1, and a module that holds its variables alone: saving
+            # the Keras model on the way costs seconds of tracing what is not converted, and an open
+            # batch size leaves shape arithmetic in the file.
+            signature = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
+            run = tf.function(lambda x: model(x, training=False), autograph=False)
+            holder = tf.Module()
+            holder.weights = model.weights
+            concrete = run.get_concrete_function(signature)
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], holder)
             converter.optimizations = optimizations(tf, mode)
             if mode == "float16":
                 converter.target_spec.supported_types = [tf.float16]

@@ -356,10 +356,10 @@ def test_what_the_converter_refuses_is_one_message(
 
     tf, _ = load()
 
-    def refuse(model: Any) -> Any:
+    def refuse(*_: Any) -> Any:
         raise ValueError("no such operator\nmany more lines")
 
-    monkeypatch.setattr(tf.lite.TFLiteConverter, "from_keras_model", refuse)
+    monkeypatch.setattr(tf.lite.TFLiteConverter, "from_concrete_functions", refuse)
     with pytest.raises(StepError, match=r"refuses this network in mode 'int8': no such operator$"):
         convert(parents.plain, mode="int8")
 

@@ -46,7 +46,8 @@ def test_description(name: str) -> None:
     model = MODELS.get(name)
     assert model.name == name and model.summary
     assert {"reference", "student", model.teacher} <= set(model.networks)
-    for budget in (model.budget, model.finetune):
+    assert set(model.budgets) <= set(model.networks)
+    for budget in (model.budget, model.finetune, *model.budgets.values()):
         assert budget.epochs >= 1 and budget.batch_size >= 1 and 0 < budget.learning_rate < 0.1
         # The test set decides nothing, and neither does validation: budgets are fixed.
         assert budget.patience is None

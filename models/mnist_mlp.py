@@ -20,5 +20,5 @@ MODEL = Model(
         "student": Budget(epochs=30, batch_size=128, learning_rate=3e-3, schedule="cosine"),
         "wide": Budget(epochs=25, batch_size=128, learning_rate=2e-3, schedule="cosine"),
     },
-    finetune=Budget(epochs=6, batch_size=128, learning_rate=1e-3, schedule="cosine"),
+    finetune=Budget(epochs=6, batch_size=128, learning_rate=3e-3, schedule="cosine"),
 )

@@ -12,6 +12,6 @@ MODEL = Model(
     dataset="mnist",
     networks={"reference": cnn(SHAPE, (12,), (), 10), "student": cnn(SHAPE, (4,), (), 10)},
     budget=Budget(epochs=12, batch_size=64, learning_rate=3e-3, schedule="cosine"),
-    finetune=Budget(epochs=6, batch_size=64, learning_rate=2e-3, schedule="cosine"),
+    finetune=Budget(epochs=10, batch_size=128, learning_rate=1e-2, schedule="cosine"),
     kind="cnn",
 )

@@ -121,12 +121,12 @@ def unpack(packed: dict[str, Any]) -> np.ndarray:
         dtype = np.dtype(packed["dtype"])
         if dtype.kind not in "bui":
             raise ValueError(f"dtype {dtype}")
-        limit = (n + 7) // 8 if dtype == bool else n * dtype.itemsize
+        limit = (n + 7) // 8 if dtype.kind == "b" else n * dtype.itemsize
         inflate = zlib.decompressobj()
         raw = inflate.decompress(base64.b64decode(packed["data"], validate=True), limit + 1)
         if len(raw) != limit:
             raise ValueError(f"{len(raw)} bytes instead of {limit}")
-        if dtype == bool:
+        if dtype.kind == "b":
             return np.unpackbits(np.frombuffer(raw, np.uint8), count=n).astype(bool)
         return np.frombuffer(raw, dtype)
     except (KeyError, TypeError, ValueError, zlib.error) as error:

@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from bench.errors import ConfigError, did_you_mean
 

@@ -44,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PYTHONHASHSEED", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MPLBACKEND", "Agg")
+    # A test never needs the network; those of the download itself ask a server of their own.
+    os.environ.setdefault("BENCH_OFFLINE", "1")
     shared = ROOT.parent / "shared" / "data"
     if shared.is_dir():
         os.environ.setdefault("BENCH_DATA_DIR", str(shared))

@@ -1,0 +1,118 @@
+"""What the committed runs show. Fails when a rerun of the reference sweeps no longer bears these out."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench import report
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+SWEEPS = ("digits", "fashion_mnist", "mnist")
+
+
+@functools.cache
+def frame(sweep: str) -> pd.DataFrame:
+    return report.frame(REFERENCE, sweep)
+
+
+def value(sweep: str, model: str, variant: str, metric: str, target: str = "tflite") -> float:
+    """Mean over seeds (or the pooled figure) of one cell."""
+    rows = frame(sweep)
+    found = rows[
+        (rows.model == model)
+        & (rows.variant == variant)
+        & (rows.metric == metric)
+        & (rows.target == target)
+        & rows.seed.isna()
+    ]
+    if metric == "latency_ratio":
+        found = found[found.scope == "invoke"]
+    assert len(found) == 1, f"{len(found)} rows for {model}/{variant}/{target} {metric}"
+    return float(found.value.iloc[0])
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_three_seeds_and_nothing_failed(sweep: str) -> None:
+    rows = frame(sweep)
+    assert set(rows.seed.dropna().astype(int)) == {0, 1, 2}
+    broken = rows[rows.status.isin(["failed", "timeout"])]
+    assert broken.empty, (
+        broken[["model", "variant", "target", "seed", "reason"]].drop_duplicates().to_string()
+    )
+    unfinished = rows[rows.reason.fillna("").str.startswith("not run")]
+    assert unfinished.empty
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_the_committed_report_is_that_of_the_committed_records(sweep: str) -> None:
+    kept = report.read_csv(REFERENCE / "reports" / sweep / "report.csv")
+    pd.testing.assert_frame_equal(kept, frame(sweep), check_dtype=False, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "model", "least"),
+    [
+        ("fashion_mnist", "fashion_cnn", 0.910),
+        ("fashion_mnist", "fashion_mlp", 0.880),
+        ("mnist", "mnist_cnn", 0.982),
+        ("mnist", "mnist_mlp", 0.970),
+    ],
+)
+def test_baseline_accuracy(sweep: str, model: str, least: float) -> None:
+    assert value(sweep, model, "baseline", "accuracy") >= least
+
+
+@pytest.mark.parametrize(
+    ("sweep", "model"),
+    [
+        ("fashion_mnist", "fashion_cnn"),
+        ("fashion_mnist", "fashion_mlp"),
+        ("mnist", "mnist_cnn"),
+        ("mnist", "mnist_mlp"),
+    ],
+)
+def test_pruning_to_75_percent_costs_half_a_point_at_most(sweep: str, model: str) -> None:
+    assert value(sweep, model, "pruned", "sparsity") == pytest.approx(0.75, abs=0.01)
+    assert value(sweep, model, "pruned", "accuracy_delta") >= -0.005
+
+
+def test_pruning_pays_after_gzip() -> None:
+    """TensorFlow's pruning guide: 3x smaller pruned to 80 %, 10x with quantization."""
+    assert value("mnist", "mnist_cnn", "pruned_80", "gzip_ratio") >= 3
+    assert value("mnist", "mnist_cnn", "pruned_80_dq", "gzip_ratio") >= 9
+
+
+@pytest.mark.parametrize("variant", ["dq", "fiq"])
+def test_eight_bits_are_a_quarter(variant: str) -> None:
+    assert 3.5 <= value("fashion_mnist", "fashion_mlp", variant, "file_ratio") <= 4.2
+
+
+@pytest.mark.parametrize("variant", ["fiq", "qat"])
+def test_int8_is_twice_as_fast_per_invoke(variant: str) -> None:
+    assert value("fashion_mnist", "fashion_mlp", variant, "latency_ratio") <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("sweep", "model"),
+    [("fashion_mnist", "fashion_mlp"), ("fashion_mnist", "fashion_cnn"), ("mnist", "mnist_mlp")],
+)
+def test_qap_keeps_the_zeros_in_the_final_file(sweep: str, model: str) -> None:
+    assert value(sweep, model, "qap", "sparsity") >= 0.70
+
+
+@pytest.mark.parametrize(("sweep", "model"), [("fashion_mnist", "fashion_mlp"), ("mnist", "mnist_mlp")])
+def test_a_taught_student_is_better_than_one_alone(sweep: str, model: str) -> None:
+    alone = value(sweep, model, "student_scratch", "accuracy")
+    assert value(sweep, model, "distilled", "accuracy") > alone
+
+
+def test_records_name_no_person_and_no_place() -> None:
+    for path in (REFERENCE / "records").rglob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        assert "/home/" not in text and "/root" not in text, path
+        json.loads(text)

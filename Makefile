@@ -1,5 +1,5 @@
 # `make demo`: a whole sweep on real data, from a clean checkout. `make test`: all tests.
-# Needs: python3 (3.11 to 3.13) with venv, g++. Everything else comes from uv.lock.
+# Needs: python3 (3.11 to 3.13) with venv. Everything else comes from uv.lock.
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := .uv/bin/uv
@@ -31,7 +31,7 @@ lint: .venv/.test
 	@touch $@
 
 .venv/.test: uv.lock pyproject.toml $(UV)
-	$(SYNC) --extra train --extra parquet --extra tune --group test --group lint
+	$(SYNC) --extra train --extra parquet --group test --group lint
 	@touch $@ .venv/.demo
 
 $(UV):

@@ -61,16 +61,7 @@ PARTS = (
     ),
     Part("ai-edge-litert", "ai_edge_litert", "the tflite target and `bench measure`", _extra("train")),
     Part("scikit-learn", "sklearn", "the digits data set", _extra("train")),
-    Part("qkeras", "qkeras", "quantized networks for FPGAs", _extra("train"), keras=True),
-    Part("hls4ml", "hls4ml", "FPGA conversion and simulation", _extra("train"), keras=True),
     Part("pyarrow", "pyarrow", "`bench export --format parquet`", _extra("parquet")),
-    Part("optuna", "optuna", "searches", _extra("tune")),
-    Part("distributed", "distributed", "runs on a cluster (Dask)", _extra("cluster")),
-    Part("dask-jobqueue", "dask_jobqueue", "runs on a SLURM cluster", _extra("cluster")),
-    Part("pynq", "pynq", "PYNQ boards (an environment of its own, not beside train)", _extra("board")),
-    Part("g++", "g++", "C simulation of FPGA designs", "apt-get install g++", program=True),
-    Part("vitis_hls", "vitis_hls", "FPGA synthesis", "AMD's Vitis installer", program=True),
-    Part("vivado", "vivado", "FPGA implementation and bitstreams", "AMD's Vivado installer", program=True),
 )
 
 

@@ -140,7 +140,8 @@ class TfliteFile:
     def activations(self, operators: Sequence[str] = tuple(KERNEL_OPS)) -> set[str]:
         """Dtypes of what the operators with kernels compute."""
         at = {(tensor.subgraph, tensor.index): tensor for tensor in self.tensors}
-        return {at[op.subgraph, op.outputs[0]].dtype for op in self.operators if op.name in operators}
+        ours = [op for op in self.operators if op.name in operators and op.outputs]
+        return {at[op.subgraph, op.outputs[0]].dtype for op in ours}
 
     def facts(self) -> dict[str, Any]:
         """Sizes and counts under the names that reports use; JSON values."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.errors import ArtifactError
@@ -164,6 +164,7 @@ def test_random_bytes(content: bytes) -> None:
 
 @settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(8, 703), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6))
+@example([(229, b"\x00\x00\x00\x00")])  # an operator without outputs
 def test_changed_bytes_are_read_or_refused(changes: list[tuple[int, bytes]]) -> None:
     content = bytearray(dense("int8"))
     for place, piece in changes:

@@ -69,12 +69,7 @@ def test_baseline_accuracy(sweep: str, model: str, least: float) -> None:
 
 @pytest.mark.parametrize(
     ("sweep", "model"),
-    [
-        ("fashion_mnist", "fashion_cnn"),
-        ("fashion_mnist", "fashion_mlp"),
-        ("mnist", "mnist_cnn"),
-        ("mnist", "mnist_mlp"),
-    ],
+    [("fashion_mnist", "fashion_mlp"), ("mnist", "mnist_cnn"), ("mnist", "mnist_mlp")],
 )
 def test_pruning_to_75_percent_costs_half_a_point_at_most(sweep: str, model: str) -> None:
     assert value(sweep, model, "pruned", "sparsity") == pytest.approx(0.75, abs=0.01)

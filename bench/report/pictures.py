@@ -83,34 +83,62 @@ class Picture:
         return text.replace("<svg ", '<svg role="img" ', 1)
 
 
-def pictures(view: ModelView, slug: str) -> list[Picture]:
+@dataclass(frozen=True)
+class Plan:
+    """A picture that is not drawn yet."""
+
+    name: str
+    model: str
+    title: str
+    target: str
+    points: list[Point]
+    front: set[str]
+    label: str
+    scale: formats.Scale
+
+    @property
+    def description(self) -> str:
+        best = ", ".join(point.name for point in self.points if point.name in self.front)
+        return (
+            f"{self.model}: {self.title}; {len(self.points)} variants. On the Pareto front: {best or 'none'}."
+        )
+
+
+def plans(view: ModelView, slug: str) -> list[Plan]:
     """Accuracy against gzip size, and against latency on each target. None for fewer than two points."""
-    import matplotlib
+    found: list[Plan] = []
+
+    def add(
+        name: str, title: str, target: str, points: list[Point], front: set[str], unit: str, label: str
+    ) -> None:
+        scale = formats.scale_for(unit, [point.cost.value for point in points])
+        label += f" / {scale.unit}" if scale.unit else ""
+        found.append(Plan(f"{slug}-{name}", view.model, title, target, points, front, label, scale))
 
     target = view.primary
-    found: list[Picture] = []
-    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
-        points = _points(view, target, "gzip_bytes", "")
-        if len(points) > 1:
-            scale = formats.scale_for("bytes", [point.cost.value for point in points])
-            front = pareto(
-                [(p.name, p.cost.value, p.accuracy.value) for p in points if p.name in candidates(view)]
-            )
-            title = "accuracy against size"
-            label = f"gzip size ({target}) / {scale.unit}"
-            found.append(_picture(f"{slug}-accuracy-size", view, title, target, points, front, label, scale))
-        for place in view.targets:
-            for scope in view.scopes(place)[:1]:
-                points = _points(view, place, "latency_p50", scope)
-                if len(points) < 2:
-                    continue
-                scale = formats.scale_for("s", [point.cost.value for point in points])
-                label = f"latency, median of one call ({place}, {scope}) / {scale.unit}"
-                name = f"{slug}-accuracy-latency-{re.sub(r'[^A-Za-z0-9]+', '-', place).strip('-')}"
+    points = _points(view, target, "gzip_bytes", "")
+    if len(points) > 1:
+        title, label = "accuracy against size", f"gzip size ({target})"
+        add("accuracy-size", title, target, points, _cheapest(view, points), "bytes", label)
+    for place in view.targets:
+        for scope in view.scopes(place)[:1]:
+            points = _points(view, place, "latency_p50", scope)
+            if len(points) > 1:
                 title = f"accuracy against latency, {place}"
+                label = f"latency, median of one call ({place}, {scope})"
                 front = latency_front(view, place, scope)
-                found.append(_picture(name, view, title, place, points, front, label, scale))
+                add(f"accuracy-latency-{_slug(place)}", title, place, points, front, "s", label)
     return found
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
+
+
+def _cheapest(view: ModelView, points: list[Point]) -> set[str]:
+    """Pareto members of accuracy against cost."""
+    deployable = candidates(view)
+    return pareto([(p.name, p.cost.value, p.accuracy.value) for p in points if p.name in deployable])
 
 
 def _points(view: ModelView, target: str, metric: str, scope: str) -> list[Point]:
@@ -122,32 +150,30 @@ def _points(view: ModelView, target: str, metric: str, scope: str) -> list[Point
     ]
 
 
-def _picture(
-    name: str,
-    view: ModelView,
-    title: str,
-    target: str,
-    points: list[Point],
-    front: set[str],
-    label: str,
-    scale: formats.Scale,
-) -> Picture:
+def draw(plan: Plan) -> tuple[str, bytes]:
+    """SVG and PNG of one picture; the same plan gives the same bytes."""
+    import matplotlib
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE)
-    axes = figure.add_axes((0.105, 0.125, 0.875, 0.795))
-    # Plain texts at fixed places: matplotlib's own titles and labels are laid out anew at every
-    # drawing, which takes longer than all the rest.
-    heading = _text(f"{view.model}: {title}")
-    figure.text(0.105, 0.945, heading, fontsize=10, fontweight="bold")
-    figure.text(0.542, 0.02, _text(label), ha="center")
-    figure.text(0.012, 0.52, _text(f"test accuracy ({target}) / %"), va="center", rotation=90)
-    axes.grid(True, which="major", color="#8a8f98", alpha=0.25, linewidth=0.6)
-    for kind in dict.fromkeys((point.role, point.noisy) for point in points):
-        _draw(axes, [p for p in points if (p.role, p.noisy) == kind], scale.factor)
-    _limits(axes, points, scale.factor)
-    line = _front_line(axes, points, front, scale.factor)
-    _labels(figure, axes, points, front, scale.factor, line)
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        figure = Figure(figsize=SIZE)
+        axes = figure.add_axes((0.105, 0.125, 0.875, 0.795))
+        # Plain texts at fixed places: matplotlib's own titles and labels are laid out anew at every
+        # drawing, which takes longer than all the rest.
+        figure.text(0.105, 0.945, _text(f"{plan.model}: {plan.title}"), fontsize=10, fontweight="bold")
+        figure.text(0.542, 0.02, _text(plan.label), ha="center")
+        figure.text(0.012, 0.52, _text(f"test accuracy ({plan.target}) / %"), va="center", rotation=90)
+        axes.grid(True, which="major", color="#8a8f98", alpha=0.25, linewidth=0.6)
+        points, front, factor = plan.points, plan.front, plan.scale.factor
+        for kind in dict.fromkeys((point.role, point.noisy) for point in points):
+            _draw(axes, [p for p in points if (p.role, p.noisy) == kind], factor)
+        _limits(axes, points, factor)
+        line = _front_line(axes, points, front, factor)
+        _labels(figure, axes, points, front, factor, line)
+        return _saved(figure)
+
+
+def _saved(figure: Figure) -> tuple[str, bytes]:
     svg, png = io.StringIO(), io.BytesIO()
     with warnings.catch_warnings():
         # A script that the font lacks: the SVG leaves it to the reader's fonts, the PNG shows boxes.
@@ -156,9 +182,7 @@ def _picture(
         figure.savefig(
             png, format="png", dpi=DPI, facecolor="white", metadata={"Software": None}, pil_kwargs=FAST
         )
-    best = ", ".join(point.name for point in points if point.name in front)
-    description = f"{view.model}: {title}; {len(points)} variants. On the Pareto front: {best or 'none'}."
-    return Picture(name, title, description, svg.getvalue(), png.getvalue())
+    return svg.getvalue(), png.getvalue()
 
 
 def _draw(axes: Axes, points: list[Point], factor: float) -> None:

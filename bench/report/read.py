@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +16,33 @@ from bench.report.metrics import NOT_APPLICABLE, NOT_RUN
 from bench.store import Store
 
 BASELINE = "baseline"
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: among very many new objects that all stay it finds nothing,
+    again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@contextmanager
+def frozen() -> Iterator[None]:
+    """Meanwhile garbage collection passes over what is there already."""
+    # Somebody else's frozen objects stay so.
+    mine = gc.get_freeze_count() == 0
+    if mine:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if mine:
+            gc.unfreeze()
 
 
 @dataclass(frozen=True)

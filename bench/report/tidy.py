@@ -13,7 +13,7 @@ import numpy as np
 from bench.errors import StoreError
 from bench.records import unpack
 from bench.report.metrics import COLUMNS, METRICS, SIZE_FACTS, scope_order
-from bench.report.read import BASELINE, Cell, Outcome, SweepData, read_sweep, sweep_names
+from bench.report.read import BASELINE, Cell, Outcome, SweepData, read_sweep, sweep_names, uncollected
 from bench.report.seeds import Interval, mean_interval, paired_interval
 from bench.timing.intervals import paired_difference, wilson
 from bench.timing.statistics import LatencySummary, summarise
@@ -59,7 +59,8 @@ def frame(results: str | Path = "results", sweep: str | None = None) -> pd.DataF
         StoreError: no such sweep, or the results folder cannot be read.
     """
     names = [sweep] if sweep is not None else sweep_names(results)
-    found = sweep_frame(*(read_sweep(results, name) for name in names))
+    with uncollected():
+        found = sweep_frame(*(read_sweep(results, name) for name in names))
     # Where it came from, for `compare`, which needs more than the frame holds.
     found.attrs[SOURCES] = [[str(results), name] for name in names]
     return found

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import StoreError
+from bench.report.drawing import Drawing
 from bench.report.headline import headlines
 from bench.report.latex import latex
 from bench.report.metrics import COLUMN_DOCS
 from bench.report.notes import notes
 from bench.report.page import ModelPart, page, problems
-from bench.report.pictures import pictures
-from bench.report.read import SweepData, read_sweep
+from bench.report.pictures import Picture, Plan, draw, plans
+from bench.report.read import SweepData, frozen, read_sweep, uncollected
 from bench.report.tables import MAIN, comparison
 from bench.report.text import escape_markdown, markdown
 from bench.report.tidy import sweep_frame
@@ -37,20 +38,30 @@ def write_report(results: str | Path, sweep: str, out: str | Path | None = None)
     Raises:
         StoreError: there is no such sweep, or the folder cannot be written.
     """
-    data = read_sweep(results, sweep)
     folder = Path(out) if out is not None else Path(results) / "reports" / sweep
-    contents = render(data, sweep_frame(data))
+    with uncollected():
+        data = read_sweep(results, sweep)
+        table = sweep_frame(data)
+    with frozen():
+        contents = render(data, table)
     return {name: write_file(folder / name, content) for name, content in contents.items()}
 
 
 def render(data: SweepData, table: pd.DataFrame) -> dict[str, bytes]:
     """File name -> contents. The same records give the same bytes."""
-    parts = model_parts(data, table)
+    parts, planned = model_parts(data, table)
+    with Drawing([plan for part in planned for plan in part], draw) as drawing:
+        # What needs no picture is written while a second process, if there is one, draws.
+        tex = latex([part.table for part in parts]).encode()
+        csv = table.to_csv(index=False, lineterminator="\n").encode()
+        drawn = iter(drawing.finish())
+    for part, wanted in zip(parts, planned, strict=True):
+        part.pictures = [Picture(p.name, p.title, p.description, *next(drawn)) for p in wanted]
     files = {
         "report.html": page(data, parts).encode(),
         "report.md": _markdown(data, parts).encode(),
-        "report.tex": latex([part.table for part in parts]).encode(),
-        "report.csv": table.to_csv(index=False, lineterminator="\n").encode(),
+        "report.tex": tex,
+        "report.csv": csv,
     }
     for part in parts:
         for picture in part.pictures:
@@ -59,10 +70,12 @@ def render(data: SweepData, table: pd.DataFrame) -> dict[str, bytes]:
     return files
 
 
-def model_parts(data: SweepData, table: pd.DataFrame) -> list[ModelPart]:
-    """Tables, notes and pictures of each model of a sweep."""
+def model_parts(data: SweepData, table: pd.DataFrame) -> tuple[list[ModelPart], list[list[Plan]]]:
+    """Tables and notes of each model of a sweep, and the pictures that are to be drawn of it."""
     by_model = data.by_model()
-    parts, slugs = [], set()
+    parts: list[ModelPart] = []
+    planned: list[list[Plan]] = []
+    slugs: set[str] = set()
     for view in views(table):
         slug = re.sub(r"[^A-Za-z0-9]+", "-", view.model).strip("-") or "model"
         while slug in slugs:
@@ -71,8 +84,9 @@ def model_parts(data: SweepData, table: pd.DataFrame) -> list[ModelPart]:
         cells = by_model[view.model]
         # What a smoke run trained is nothing to make a headline of.
         told = [] if data.manifest.get("quick") else headlines(view)
-        parts.append(ModelPart(view, cells, comparison(view), notes(view, cells), pictures(view, slug), told))
-    return parts
+        parts.append(ModelPart(view, cells, comparison(view), notes(view, cells), [], told))
+        planned.append(plans(view, slug))
+    return parts, planned
 
 
 def _markdown(data: SweepData, parts: list[ModelPart]) -> str:

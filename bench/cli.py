@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.fpga_cli import fpga
+
 if TYPE_CHECKING:
     from bench.cells import Sweep
 
@@ -215,6 +217,9 @@ def doctor(imports: bool, as_json: bool) -> int:
 
     show(imports=imports, as_json=as_json)
     return EXIT_OK
+
+
+cli.add_command(fpga)
 
 
 def global_first(arguments: Sequence[str]) -> list[str]:

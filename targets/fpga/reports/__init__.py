@@ -17,6 +17,7 @@ from pathlib import Path
 from bench.errors import ArtifactError
 from targets.fpga.reports import csynth
 from targets.fpga.reports.combine import merge, problems
+from targets.fpga.reports.cosim import read_cosim
 from targets.fpga.reports.model import HardwareReport
 from targets.fpga.reports.text import Text, read_text
 from targets.fpga.reports.timing import read_timing
@@ -31,7 +32,7 @@ _FORMATS: tuple[tuple[re.Pattern[str], Callable[[Text], HardwareReport]], ...] =
     (re.compile(r"Utilization Design Information\s*$"), read_utilization),
     (re.compile(r"Timing Summary Report\s*$|\| Design Timing Summary\s*$"), read_timing),
     (re.compile(r"Power Report\s*$"), read_power),
-    (re.compile(r"\|\s+\|\s+\|\s*Latency ?(\(Clock Cycles\))?\s*\|"), csynth.read_cosim),
+    (re.compile(r"\|\s+\|\s+\|\s*Latency ?(\(Clock Cycles\))?\s*\|"), read_cosim),
 )
 #: How many lines are looked at to tell the format; the title of each stands within the first 200.
 _HEAD = 1000
@@ -39,7 +40,7 @@ _HEAD = 1000
 _NAMES = re.compile(
     r".*(csynth|cosim|utilization\w*|util|util_\w+|timing\w*|power\w*|vivado_synth|hls_compile)\.(rpt|xml)"
 )
-#: HLS writes a report for each function; those of parts of the design are not the design's.
+#: bounds of a search, far above any real project
 _MAX_DEPTH, _MAX_ENTRIES, _MAX_FOUND = 16, 200_000, 500
 
 

@@ -93,9 +93,9 @@ def read_utilization(text: Text) -> HardwareReport:
         if len(tops) != 1:
             raise text.damaged(0, f"the hierarchy has {len(tops)} rows at its top, not one")
         values = {**{name: tops[0][name] for name in tops[0] if name not in ("name", "level")}, **values}
-    if not values:
+    if "lut" not in values:
         raise ArtifactError(
-            "a utilization report without a table that is known",
+            "a utilization report that says nothing of look-up tables, in tables that are not known here",
             where=text.at(0),
             mend="Let `report_utilization` write it, without -pblocks or -slr.",
         )

@@ -203,7 +203,7 @@ def build(
         for seed in seeds:
             for name, kind in variants.items():
                 for target in targets:
-                    cell = {
+                    cell: dict[str, Any] = {
                         "model": model,
                         "variant": name,
                         "summary": kind.summary,

@@ -12,8 +12,9 @@ import numpy as np
 
 from bench.report import formats, lineage
 from bench.report.read import BASELINE, Cell, SweepData, read_sweep
+from bench.report.scores import Scores
 from bench.report.seeds import paired_interval
-from bench.report.tidy import SOURCES, Scores
+from bench.report.tidy import SOURCES
 from bench.report.view import ModelView, Number, views
 from bench.timing.intervals import paired_difference
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.records import Record
-from bench.report import formats
+from bench.report import formats, fpga
 from bench.report.read import BASELINE, Cell, SweepData
 from bench.report.view import ModelView, Number, role
 
@@ -36,6 +36,7 @@ class Layer:
     params: str
     zeros: str
     unique: str
+    bits: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,32 @@ class Lineage:
     steps: list[StepLine]
     layers: list[Layer]
     reason: str
+    design: str = ""
+
+    @property
+    def fixed(self) -> bool:
+        """Whether bit widths of the layers are known."""
+        return any(layer.bits for layer in self.layers)
 
 
 def lineages(cells: Sequence[Cell]) -> list[Lineage]:
     """One lineage for each variant and format, of the first seed; the keys of others differ by the seed."""
     found: dict[tuple[str, str], Lineage] = {}
+    keys: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         place = str(cell.entry.get("format") or cell.entry.get("target"))
+        own = list(cell.entry.get("build_keys") or ())
         if (cell.variant, place) in found:
-            continue
+            first = found[cell.variant, place]
+            # The same format made in another way, such as for another backend.
+            if cell.seed != first.seed or own == keys[cell.variant, place] or not own:
+                continue
+            place = cell.target
+            if (cell.variant, place) in found:
+                continue
         steps = [_step(key, record, True) for key, record in _keyed(cell, "teacher_keys", cell.teacher)]
         steps += [_step(key, record, False) for key, record in _keyed(cell, "build_keys", cell.builds)]
+        keys[cell.variant, place] = own
         found[cell.variant, place] = Lineage(
             cell.variant,
             place,
@@ -68,10 +84,20 @@ def lineages(cells: Sequence[Cell]) -> list[Lineage]:
             str(cell.entry.get("summary") or ""),
             role(cell.variant),
             steps,
-            _layers(cell.facts),
+            _layers(fpga.fixed_facts(cell) if fpga.is_hls(cell) else cell.facts),
             cell.build_outcome.reason,
+            _design(cell),
         )
     return list(found.values())
+
+
+def _design(cell: Cell) -> str:
+    """Settings of the hardware design in one line; empty for other artifacts."""
+    facts: dict[str, Any] = next((f for f in reversed(cell.chain_facts) if "backend" in f), {})
+    if not fpga.is_hls(cell):
+        return ""
+    names = ("backend", "io_type", "strategy", "reuse_factor", "part", "clock_ns")
+    return ", ".join(f"{name} {value(facts[name])}" for name in names if facts.get(name) is not None)
 
 
 def _keyed(cell: Cell, name: str, records: Sequence[Record | None]) -> Iterable[tuple[str, Record | None]]:
@@ -118,9 +144,21 @@ def _layers(facts: dict[str, Any]) -> list[Layer]:
                 formats.count(params) if isinstance(params, int) else "",
                 f"{100 * (1 - nonzero / params):.1f} %" if counted else "",  # type: ignore[operator]
                 str(layer.get("unique") or ""),
+                _bits(layer),
             )
         )
     return layers
+
+
+def _bits(layer: dict[str, Any]) -> str:
+    """`8 (2 before the point) · 6`: bits of weights and of activations, as far as they are known."""
+    weight, integer, activation = (layer.get(f) for f in ("weight_bits", "weight_integer", "activation_bits"))
+    parts = []
+    if weight is not None:
+        parts.append(value(weight) + (f" ({value(integer)} before the point)" if integer is not None else ""))
+    if activation is not None:
+        parts.append(f"activations {value(activation)}")
+    return ", ".join(parts)
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,14 @@ COLUMN_DOCS = {
     "value": "the number, in `unit`; empty where there is none, never zero for missing",
     "low": "lower end of the 95 % interval; empty where there is none",
     "high": "upper end of the 95 % interval",
-    "unit": "s, bytes, or 1 for counts, shares and ratios",
-    "scope": "what a latency covers: invoke, end_to_end, …",
+    "unit": "s, bytes, J, W, dB, or 1 for counts, shares and ratios",
+    "scope": "what a latency covers: invoke, end_to_end, …; what is compared (`csim vs qkeras`); "
+    "of which device a share is",
     "origin": "how the number was got: measured, simulated, estimated, modelled",
     "stage": "for FPGA resources: hls_est, synth, impl",
     "n": "what the number rests on: test items, latency samples, or seeds in aggregated rows",
     "status": "ok, failed, skipped, timeout",
-    "reason": "why there is no number; in an ok latency row the verdict if it is not ok",
+    "reason": "why there is no number; in an ok row what to beware of, such as the verdict on a latency",
 }
 
 #: Scopes from the narrowest to the widest; others follow by name.
@@ -51,6 +52,16 @@ SCOPES = ("kernel", "invoke", "end_to_end", "stream")
 def scope_order(scope: str) -> tuple[int, str]:
     return (SCOPES.index(scope) if scope in SCOPES else len(SCOPES), scope)
 
+
+#: Stages of an FPGA design, in the order in which they are reached.
+STAGES = ("hls_est", "synth", "impl")
+RESOURCES = {
+    "lut": ("LUT", "look-up tables"),
+    "ff": ("FF", "flip-flops"),
+    "dsp": ("DSP", "DSP slices"),
+    "bram18": ("BRAM18", "18 kbit block RAMs"),
+    "uram": ("URAM", "UltraRAM blocks"),
+}
 
 NOT_APPLICABLE = "not applicable: "
 NOT_RUN = "not run yet"
@@ -184,16 +195,102 @@ METRICS: dict[str, Metric] = {
             "mismatches",
             "1",
             "lower",
-            "test items with another output than the stage in `scope`",
+            "test items whose class differs between the two networks named in `scope`; csim: bit-exact "
+            "C simulation of the design",
         ),
-        Metric("cycles", "cycles", "1", "lower", "clock cycles from first input to last output"),
-        Metric("interval", "interval", "1", "lower", "clock cycles between two inputs"),
-        Metric("clock", "clock", "s", "lower", "clock period"),
-        Metric("lut", "LUT", "1", "lower", "look-up tables"),
-        Metric("ff", "FF", "1", "lower", "flip-flops"),
-        Metric("dsp", "DSP", "1", "lower", "DSP slices"),
-        Metric("bram18", "BRAM18", "1", "lower", "18 kbit block RAMs"),
-        Metric("ebops", "EBOPs", "1", "lower", "effective bit operations"),
+        Metric(
+            "bit_exact",
+            "bit-exact",
+            "1",
+            "higher",
+            "share of the test items whose outputs are equal to the last bit between the two in `scope`",
+        ),
+        Metric(
+            "max_abs_diff",
+            "largest difference",
+            "1",
+            "lower",
+            "largest difference of any output between the two in `scope`",
+        ),
+        Metric(
+            "sqnr",
+            "SQNR",
+            "dB",
+            "higher",
+            "power of the outputs over that of their difference between the two in `scope`",
+        ),
+        Metric(
+            "macs", "MACs", "1", "lower", "multiply-accumulate operations of one inference, zeros included"
+        ),
+        Metric(
+            "bops",
+            "BOPs",
+            "1",
+            "lower",
+            "bit operations of one inference: multiplications and additions weighted by their bit widths",
+        ),
+        Metric(
+            "ebops",
+            "EBOPs",
+            "1",
+            "lower",
+            "effective bit operations of one inference: Σ bits of weight × bits of activation over all "
+            "multiplications, none for zeros",
+        ),
+        Metric(
+            "weight_bits",
+            "weight bits",
+            "1",
+            "lower",
+            "bits of all weights and biases in fixed point: Σ count × bits",
+        ),
+        Metric(
+            "energy_model",
+            "energy (model)",
+            "J",
+            "lower",
+            "energy of one inference by Horowitz's table of a 45 nm process, through QTools: to compare "
+            "variants by, not a measurement of any device",
+        ),
+        Metric(
+            "cycles", "cycles", "1", "lower", "clock cycles from first input to last output, the worst case"
+        ),
+        Metric("interval", "interval", "1", "lower", "clock cycles between two inputs, the worst case"),
+        Metric(
+            "clock",
+            "clock",
+            "s",
+            "lower",
+            "clock period; hls_est: what HLS expects, else that of the netlist",
+        ),
+        Metric("slack", "slack", "s", "higher", "worst negative slack; below zero the clock is too fast"),
+        Metric(
+            "kernel_latency",
+            "kernel",
+            "s",
+            "lower",
+            "time from first input to last output of the kernel alone: cycles × clock period",
+        ),
+        Metric(
+            "power_estimate",
+            "power",
+            "W",
+            "lower",
+            "power of the whole chip as the tool estimates it; its confidence is in `reason`",
+        ),
+        *(Metric(name, title, "1", "lower", text) for name, (title, text) in RESOURCES.items()),
+        *(
+            Metric(f"{name}_share", f"{title} share", "1", "lower", f"{text}: share of the device's")
+            for name, (title, text) in RESOURCES.items()
+        ),
+        Metric(
+            "fits",
+            "fits",
+            "1",
+            "higher",
+            "1 where the design fits on the device, 0 where not",
+            "share of the seeds whose design fits",
+        ),
     )
 }
 
@@ -208,14 +305,19 @@ SIZE_FACTS = (
     "sparsity_all",
     "int8_share",
     "overhead_bytes",
-    "cycles",
-    "interval",
-    "clock",
-    "lut",
-    "ff",
-    "dsp",
-    "bram18",
-    "ebops",
+)
+
+#: Cost of a network in fixed point.
+COST = ("weight_bits", "ebops", "energy_model", "bops", "macs")
+#: How two networks of a chain agree; the scope names them.
+LINKS = ("mismatches", "bit_exact", "max_abs_diff", "sqnr")
+#: Numbers of a design; several stages and origins of one metric stand side by side.
+HARDWARE = frozenset(
+    (
+        *("cycles", "interval", "clock", "slack", "kernel_latency", "power_estimate", "fits"),
+        *RESOURCES,
+        *(f"{name}_share" for name in RESOURCES),
+    )
 )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.report.formats import plain
+from bench.report.fpga import LAYER, is_hls
 from bench.report.read import BASELINE, Cell
 from bench.report.view import ModelView, Number, role
 
@@ -178,4 +179,56 @@ def notes(view: ModelView, cells: Sequence[Cell]) -> list[Note]:
             text = rule(Subject(view, variant, built[0]))
             if text is not None:
                 found.setdefault(text, []).append(variant)
-    return [Note(", ".join(variants), text) for text, variants in found.items()]
+    found_here = [Note(", ".join(variants), text) for text, variants in found.items()]
+    return found_here + fpga_notes(view, cells)
+
+
+def fpga_notes(view: ModelView, cells: Sequence[Cell]) -> list[Note]:
+    """What simulated designs show: rounding after training, a design that is not what was trained."""
+    found: dict[str, list[str]] = {}
+    for target in view.fpga_targets:
+        for variant in view.variants:
+            for link in view.links(target):
+                text = _rounding(view, variant, target, link) or _not_exact(view, variant, target, link)
+                if text is not None:
+                    found.setdefault(text, []).append(variant)
+    notes = [Note(", ".join(dict.fromkeys(variants)), text) for text, variants in found.items()]
+    silent = [
+        place
+        for place in view.fpga_targets
+        if not view.scopes(place)
+        and any(view.known(place, "accuracy"))
+        and any(c.target == place and is_hls(c) for c in cells)
+    ]
+    if silent:
+        text = (
+            "C simulation computes what the design computes, bit by bit, but not when: it has no time. "
+            "Latency needs synthesis, simulation of the hardware, or a board."
+        )
+        notes.append(Note(", ".join(silent), text))
+    return notes
+
+
+def _rounding(view: ModelView, variant: str, target: str, link: str) -> str | None:
+    """Other classes than the float network's, straight after a conversion without training."""
+    if link not in ("csim vs float", "fixed vs float"):
+        return None
+    number = view.get(variant, target, "mismatches", link)
+    if number is None or not number.known or number.value == 0:
+        return None
+    return (
+        "Fixed point is not float: the trained network was rounded without training it again, and some test "
+        f"items get another class ({link}). Δ on {target} compares with the baseline rounded likewise."
+    )
+
+
+def _not_exact(view: ModelView, variant: str, target: str, link: str) -> str | None:
+    """The design differs from the network that it was made from, and the layer is known."""
+    number = view.get(variant, target, "bit_exact", link)
+    if number is None or not number.known or number.value == 1 or LAYER not in number.reason:
+        return None
+    layer = number.reason.partition(LAYER)[2].partition(" on")[0]
+    return (
+        f"The simulated design is not bit-exact ({link}, {target}): outputs differ from layer {layer} on. "
+        "Overflow or another rounding there; the accuracy shown is the design's."
+    )

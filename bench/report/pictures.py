@@ -1,4 +1,4 @@
-"""Pictures: accuracy against size and against latency, with Pareto front and error bars.
+"""Pictures: accuracy against size, latency and the cost of a design, with Pareto front and error bars.
 
 The same data give the same bytes: no dates, no random ids. matplotlib without a display.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.report import formats
+from bench.report.metrics import METRICS
 from bench.report.view import ModelView, Number, candidates, latency_front, pareto, role
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ class Plan:
 
 
 def plans(view: ModelView, slug: str) -> list[Plan]:
-    """Accuracy against gzip size, and against latency on each target. None for fewer than two points."""
+    """Accuracy against gzip size, against latency on each target, and against the cost of designs for
+    FPGAs (EBOPs, else weight bits). None for fewer than two points."""
     found: list[Plan] = []
 
     def add(
@@ -128,6 +130,16 @@ def plans(view: ModelView, slug: str) -> list[Plan]:
                 label = f"latency, median of one call ({place}, {scope})"
                 front = latency_front(view, place, scope)
                 add(f"accuracy-latency-{_slug(place)}", title, place, points, front, "s", label)
+    for metric in ("ebops", "weight_bits"):
+        costs = [place for place in view.distinct(metric) if place in view.fpga_targets]
+        costs = [place for place in costs if len(_points(view, place, metric, "")) > 1]
+        for place in costs:
+            points, named = _points(view, place, metric, ""), METRICS[metric].title
+            title = f"accuracy against {named}, {place}"
+            front = _cheapest(view, points)
+            add(f"accuracy-{_slug(named)}-{_slug(place)}", title, place, points, front, "1", named)
+        if costs:
+            break
     return found
 
 

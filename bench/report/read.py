@@ -97,6 +97,12 @@ class Cell:
         return facts if isinstance(facts, dict) else {}
 
     @cached_property
+    def chain_facts(self) -> list[dict[str, Any]]:
+        """Facts of each step of the chain that went well, in their order."""
+        found = [r.result.get("facts") for r in self.builds if r is not None and r.status == "ok"]
+        return [facts for facts in found if isinstance(facts, dict)]
+
+    @cached_property
     def build_outcome(self) -> Outcome:
         reason = self.entry.get("not_applicable")
         if reason:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from bench.report import formats
+from bench.report import formats, tables_fpga
 from bench.report.formats import PERCENT, POINTS, Scale
 from bench.report.metrics import METRICS, NOT_APPLICABLE, NOT_RUN
 from bench.report.view import CONTROLS, ModelView, Number, base_name, latency_front, role, size_front
@@ -120,7 +120,7 @@ class Table:
 Writer = Callable[[str, Number], str]
 
 
-class _Builder:
+class Builder:
     def __init__(self, view: ModelView) -> None:
         self.view = view
         self.columns: list[Column] = []
@@ -149,9 +149,20 @@ class _Builder:
         text = definition or METRICS[metric].definition
         text += f" [{', '.join(filter(None, [target, scope, *sorted(origins)]))}]"
         key = ":".join(filter(None, (metric, target, scope)))
-        self.columns.append(Column(key, group, title or METRICS[metric].title, unit, text, priority))
-        for variant, number in numbers.items():
-            self.cells[variant].append(self._cell(variant, number, write, shorten))
+        column = Column(key, group, title or METRICS[metric].title, unit, text, priority)
+        self.put(column, numbers, write, shorten)
+
+    def put(
+        self,
+        column: Column,
+        numbers: Mapping[str, Number | None],
+        write: Writer,
+        shorten: Writer | None = None,
+    ) -> None:
+        """One column of given numbers, by variant."""
+        self.columns.append(column)
+        for variant in self.view.variants:
+            self.cells[variant].append(self._cell(variant, numbers.get(variant), write, shorten))
 
     def _cell(self, variant: str, number: Number | None, write: Writer, shorten: Writer | None) -> TableCell:
         if number is None:
@@ -181,13 +192,14 @@ class _Builder:
 
 def comparison(view: ModelView) -> Table:
     """All columns that the data bear: accuracy, size, then latency by target and scope."""
-    builder = _Builder(view)
+    builder = Builder(view)
     _accuracy(builder)
     _size(builder)
     primary = view.primary
     for target in sorted(view.targets, key=lambda target: target != primary):
         for place, scope in enumerate(view.scopes(target)):
             _latency(builder, target, scope, place)
+    tables_fpga.add_columns(builder, view)
     fronts: dict[str, list[str]] = {variant: [] for variant in view.variants}
     for variant in size_front(view):
         fronts[variant].append("size")
@@ -221,10 +233,10 @@ def _remarks(view: ModelView) -> list[str]:
     for variant, text in CONTROLS.items():
         if variant in view.variants:
             remarks.append(f"{variant} is a {text}.")
-    return remarks
+    return remarks + tables_fpga.remarks(view)
 
 
-def _accuracy(builder: _Builder) -> None:
+def _accuracy(builder: Builder) -> None:
     view = builder.view
     single = len(view.seeds) == 1
     accuracy: Writer = lambda _, x: _percent(x, single)  # noqa: E731
@@ -258,7 +270,7 @@ def _accuracy(builder: _Builder) -> None:
             builder.add(group, target, "agreement", share, title="agreement", unit="%", priority=12)
 
 
-def _size(builder: _Builder) -> None:
+def _size(builder: Builder) -> None:
     view = builder.view
     targets = view.distinct("file_bytes")
     deployed = [target for target in targets if base_name(target) != "keras"] or targets
@@ -281,7 +293,7 @@ def _size(builder: _Builder) -> None:
         builder.add(group, target, "sparsity", share, unit="%", priority=10 + near)
 
 
-def _latency(builder: _Builder, target: str, scope: str, place: int) -> None:
+def _latency(builder: Builder, target: str, scope: str, place: int) -> None:
     view = builder.view
     group = f"{target} {scope}"
     far = (0 if target == view.primary else 5) + 8 * place

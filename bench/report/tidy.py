@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bench.errors import StoreError
-from bench.records import unpack
+from bench.report import fpga
+from bench.report.fpga import MEASURED
 from bench.report.metrics import COLUMNS, METRICS, SIZE_FACTS, scope_order
 from bench.report.read import BASELINE, Cell, Outcome, SweepData, read_sweep, sweep_names, uncollected
+from bench.report.scores import Scores
 from bench.report.seeds import Interval, mean_interval, paired_interval
 from bench.timing.intervals import paired_difference, wilson
 from bench.timing.statistics import LatencySummary, summarise
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 #: The same few counts come up in many cells, and the interval is found by bisection.
 _paired_difference = lru_cache(maxsize=4096)(paired_difference)
-MEASURED = "measured"
 SOURCES = "sources"
 
 
@@ -123,35 +124,9 @@ def rows(data: SweepData) -> Iterator[Row]:
                 found += _accuracy_rows(data, cell, baseline, scores)
                 found += _size_rows(data, cell, baseline)
                 found += _latency_rows(data, cell, latencies)
+                found += _fpga_rows(data, cell)
             yield from found
             yield from _aggregate(found, _paired(group, baselines, scores))
-
-
-class Scores:
-    """Unpacked bits of evaluate records, kept while one model is worked on."""
-
-    def __init__(self) -> None:
-        self._bits: dict[tuple[int, str], np.ndarray | None] = {}
-
-    def array(self, cell: Cell | None, name: str) -> np.ndarray | None:
-        """`correct` (bool) or `predictions` (int) of a scored cell, each (items,)."""
-        if cell is None or not cell.evaluate_outcome.ok or cell.evaluate is None:
-            return None
-        key = (id(cell.evaluate), name)
-        if key not in self._bits:
-            packed = cell.evaluate.result.get(name)
-            self._bits[key] = unpack(packed) if packed else None
-        return self._bits[key]
-
-    def pair(self, cell: Cell, baseline: Cell | None, name: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """The arrays of a cell and its baseline, where both were scored on the same items."""
-        mine, other = self.array(cell, name), self.array(baseline, name)
-        if mine is None or other is None or mine.size != other.size:
-            return None
-        assert cell.evaluate is not None and baseline is not None and baseline.evaluate is not None
-        if cell.evaluate.result.get("labels_sha256") != baseline.evaluate.result.get("labels_sha256"):
-            return None
-        return mine, other
 
 
 def _base(data: SweepData, cell: Cell) -> tuple[str, str, str, str, int]:
@@ -168,40 +143,66 @@ def _accuracy_rows(data: SweepData, cell: Cell, baseline: Cell | None, scores: S
     if not outcome.ok or cell.evaluate is None:
         yield _missing(data, cell, "accuracy", outcome)
         return
-    base, result = _base(data, cell), cell.evaluate.result
+    base, result, origin = _base(data, cell), cell.evaluate.result, fpga.origin_of(cell)
     n, errors = int(result["n"]), int(result["errors"])
     low, high = wilson(errors, n)
-    yield Row(*base, "accuracy", 1 - errors / n, 1 - high, 1 - low, "1", origin=MEASURED, n=n)
-    yield Row(*base, "errors", errors, n * low, n * high, "1", origin=MEASURED, n=n)
+    yield Row(*base, "accuracy", 1 - errors / n, 1 - high, 1 - low, "1", origin=origin, n=n)
+    yield Row(*base, "errors", errors, n * low, n * high, "1", origin=origin, n=n)
     if baseline is None or cell.variant == BASELINE:
         return
     pair = scores.pair(cell, baseline, "correct")
     if pair is not None:
         gained, lost = int((pair[0] & ~pair[1]).sum()), int((~pair[0] & pair[1]).sum())
         delta = _paired_difference(lost, gained, n)
-        yield Row(*base, "accuracy_delta", *delta, "1", origin=MEASURED, n=n)
+        yield Row(*base, "accuracy_delta", *delta, "1", origin=origin, n=n)
     same = scores.pair(cell, baseline, "predictions")
     if same is not None:
         differ = int((same[0] != same[1]).sum())
         low, high = wilson(differ, n)
-        yield Row(*base, "agreement", 1 - differ / n, 1 - high, 1 - low, "1", origin=MEASURED, n=n)
+        yield Row(*base, "agreement", 1 - differ / n, 1 - high, 1 - low, "1", origin=origin, n=n)
 
 
 def _size_rows(data: SweepData, cell: Cell, baseline: Cell | None) -> Iterator[Row]:
+    hls = fpga.is_hls(cell)
     if not cell.build_outcome.ok:
-        yield _missing(data, cell, "file_bytes", cell.build_outcome)
+        yield _missing(data, cell, "weight_bits" if hls else "file_bytes", cell.build_outcome)
         return
-    base, facts = _base(data, cell), cell.facts
+    if hls:
+        yield _missing(data, cell, "file_bytes", fpga.NO_FILE)
+    base, facts = _base(data, cell), fpga.size_facts(cell)
     for name in SIZE_FACTS:
         value = facts.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
             yield Row(*base, name, float(value), unit=METRICS[name].unit, origin=MEASURED)
-    if baseline is None or cell.variant == BASELINE:
+    if hls or baseline is None or cell.variant == BASELINE:
         return
     for size, ratio in (("file_bytes", "file_ratio"), ("gzip_bytes", "gzip_ratio")):
         mine, other = facts.get(size), baseline.facts.get(size)
         if mine and other:
             yield Row(*base, ratio, other / mine, unit="1", origin=MEASURED)
+
+
+def _fpga_rows(data: SweepData, cell: Cell) -> Iterator[Row]:
+    if not cell.build_outcome.ok:
+        return
+    base = _base(data, cell)
+    found = [*fpga.cost(cell), *fpga.hardware(cell)]
+    if cell.evaluate_outcome.ok:
+        found += fpga.agreement(cell)
+    for one in found:
+        status = "skipped" if one.value is None else "ok"
+        yield Row(
+            *base,
+            one.metric,
+            one.value,
+            unit=METRICS[one.metric].unit,
+            scope=one.scope,
+            origin=one.origin,
+            stage=one.stage,
+            n=one.n,
+            status=status,
+            reason=one.reason,
+        )
 
 
 def summaries(data: SweepData, keys: tuple[str, ...]) -> dict[str, dict[str, LatencySummary]]:
@@ -229,6 +230,11 @@ def _latency_outcome(data: SweepData, cell: Cell) -> Outcome:
 def _latency_rows(
     data: SweepData, cell: Cell, latencies: dict[tuple[str, ...], dict[str, dict[str, LatencySummary]]]
 ) -> Iterator[Row]:
+    if fpga.is_hls(cell) and not cell.measure_keys:
+        yield _missing(
+            data, cell, "latency_p50", fpga.NO_TIME if cell.build_outcome.ok else cell.build_outcome
+        )
+        return
     if not cell.entry.get("measured"):
         return
     scopes = latencies.get(cell.measure_keys, {}).get(cell.variant)
@@ -286,31 +292,38 @@ def _paired(
 
 
 def _aggregate(found: list[Row], paired: tuple[float, Interval] | None) -> Iterator[Row]:
-    """Rows without a seed: one for each metric, scope and stage of the group."""
+    """Rows without a seed: one for each metric, scope, stage and origin of the group."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in found:
         groups.setdefault((row.metric, row.scope, row.stage), []).append(row)
-    scoped = {metric for metric, scope, _ in groups if scope}
-    for (metric, scope, _), members in groups.items():
-        good = [row for row in members if row.status == "ok" and row.value is not None]
+    special = {metric for metric, scope, stage in groups if scope or stage}
+    for (metric, scope, stage), members in groups.items():
+        good: dict[str, list[Row]] = {}
+        for row in members:
+            if row.status == "ok" and row.value is not None:
+                good.setdefault(row.origin, []).append(row)
         bad = [row for row in members if row.status != "ok"]
-        if not good:
-            # A failed seed has no scope; where other seeds have numbers it is told in their rows.
-            if scope or metric not in scoped:
-                yield bad[0]._replace(seed=None)
-            continue
-        if scope:
+        # A failed seed has no scope; where other seeds have numbers it is told in their rows.
+        if not good and (scope or stage or metric not in special):
+            yield bad[0]._replace(seed=None)
+        if scope or stage:
             bad += [row for row in groups.get((metric, "", ""), ()) if row.status != "ok"]
-        one = good[0]
-        if len(good) == 1 and metric not in ("accuracy", "errors", "agreement"):
-            value, (low, high), n = one.value, (one.low, one.high), one.n
-        elif metric == "accuracy_delta" and paired is not None:
-            value, (low, high) = paired
-            n = len(good)
-        else:
-            value, (low, high) = mean_interval([row.value for row in good if row.value is not None])
-            n = len(good)
-        notes = list(dict.fromkeys(row.reason for row in good if row.reason))
-        if bad:
-            notes.append(f"{len(bad)} of {len(good) + len(bad)} seeds {bad[0].status}: {bad[0].reason}")
-        yield one._replace(seed=None, value=value, low=low, high=high, n=n, reason="; ".join(notes))
+        for rows_of_one in good.values():
+            yield _mean(rows_of_one, bad, paired)
+
+
+def _mean(good: list[Row], bad: list[Row], paired: tuple[float, Interval] | None) -> Row:
+    """One row for the seeds that have the number; tells how many have not."""
+    one, metric = good[0], good[0].metric
+    if len(good) == 1 and metric not in ("accuracy", "errors", "agreement"):
+        value, (low, high), n = one.value, (one.low, one.high), one.n
+    elif metric == "accuracy_delta" and paired is not None:
+        value, (low, high) = paired
+        n = len(good)
+    else:
+        value, (low, high) = mean_interval([row.value for row in good if row.value is not None])
+        n = len(good)
+    notes = list(dict.fromkeys(row.reason for row in good if row.reason))
+    if bad:
+        notes.append(f"{len(bad)} of {len(good) + len(bad)} seeds {bad[0].status}: {bad[0].reason}")
+    return one._replace(seed=None, value=value, low=low, high=high, n=n, reason="; ".join(notes))

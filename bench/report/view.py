@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.report.metrics import scope_order
+from bench.report.metrics import COST, HARDWARE, LINKS, STAGES, scope_order
 from bench.report.read import BASELINE
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: Where a number of a design belongs: (scope, stage, origin).
+Place = tuple[str, str, str]
 
 CONTROLS = {
     "baseline_longer": "control: the baseline trained for the extra epochs of the fine-tuned variants",
@@ -64,14 +67,19 @@ class ModelView:
         self.seeds: list[int] = []
         self._means: dict[tuple[str, str, str], dict[str, Number]] = {}
         self._seeds: dict[tuple[str, str, str, str, int], Number] = {}
+        self._hardware: dict[tuple[str, str], dict[Place, dict[str, Number]]] = {}
         columns = ("variant", "target", "seed", "metric", "value", "low", "high", "n", "status", "reason")
-        lists = [table[name].tolist() for name in (*columns, "scope", "origin")]
+        lists = [table[name].tolist() for name in (*columns, "scope", "origin", "stage")]
         for row in zip(*lists, strict=True):
-            variant, target, seed, metric, value, low, high, n, status, reason, scope, origin = row
+            variant, target, seed, metric, value, low, high, n, status, reason, scope, origin, stage = row
             number = Number(
                 value, low, high, int(n) if isinstance(n, int) else None, status, reason, scope, origin
             )
-            if isinstance(seed, int):
+            if metric in HARDWARE:
+                if not isinstance(seed, int):
+                    places = self._hardware.setdefault((target, metric), {})
+                    places.setdefault((scope, stage, origin), {})[variant] = number
+            elif isinstance(seed, int):
                 self._seeds[variant, target, metric, scope, seed] = number
             else:
                 self._means.setdefault((variant, target, metric), {})[scope] = number
@@ -114,11 +122,38 @@ class ModelView:
             if number is not None and number.known:
                 yield variant, number
 
+    def hardware(self, target: str, metric: str) -> dict[Place, dict[str, Number]]:
+        """Numbers of a design over all seeds: (scope, stage, origin) -> variant -> number, by stage."""
+        found = self._hardware.get((target, metric), {})
+        order = {stage: place for place, stage in enumerate(STAGES)}
+        return dict(sorted(found.items(), key=lambda item: (order.get(item[0][1], -1), item[0])))
+
+    def links(self, target: str) -> list[str]:
+        """What was compared along the chains of a target, in the order of the chains."""
+        scopes: dict[str, None] = {}
+        for variant in self.variants:
+            found = self._means.get((variant, target, "mismatches"), {})
+            scopes.update(dict.fromkeys(scope for scope, number in found.items() if number.known))
+        return list(scopes)
+
+    @cached_property
+    def fpga_targets(self) -> list[str]:
+        """Targets with a number that only designs for FPGAs have."""
+        found = {target for target, _ in self._hardware}
+        for (_, target, metric), scopes in self._means.items():
+            if metric in COST + LINKS and any(number.known for number in scopes.values()):
+                found.add(target)
+        return [target for target in self.targets if target in found]
+
     @cached_property
     def primary(self) -> str:
-        """The target with most scored variants. Where several tie: the last kind of target
-        (deployment comes after training), and of its options the first."""
+        """The target with most scored variants; simulated designs, which have neither file nor time,
+        only where nothing else is scored. Where several tie: the last kind of target (deployment
+        comes after training), and of its options the first."""
         counts = {target: sum(1 for _ in self.known(target, "accuracy")) for target in self.targets}
+        counts |= {
+            t: 0 for t in self.fpga_targets if any(n for o, n in counts.items() if o not in self.fpga_targets)
+        }
         most = max(counts.values(), default=0)
         best = [target for target in self.targets if counts[target] == most]
         return next((target for target in best if base_name(target) == base_name(best[-1])), "")

@@ -1,0 +1,177 @@
+"""What records of FPGA targets tell: cost in fixed point, agreement along the chain, hardware by stage.
+
+The facts come from the steps of a cell's chain (`cost`, `layers`, `hardware`), the agreement from its
+evaluate record. Everything may be missing: then there is no number, or one line that says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from bench.report.metrics import NOT_APPLICABLE, RESOURCES, STAGES
+from bench.report.read import Cell, Outcome
+
+MEASURED, SIMULATED, ESTIMATED, MODELLED = "measured", "simulated", "estimated", "modelled"
+ORIGINS = (MEASURED, SIMULATED, ESTIMATED, MODELLED)
+#: Artifacts of this format are C++ source of a design.
+HLS = "hls"
+NO_TIME = Outcome("skipped", NOT_APPLICABLE + "C simulation says nothing about time")
+NO_FILE = Outcome(
+    "skipped", NOT_APPLICABLE + "a folder of C++ source: its size says nothing about the hardware"
+)
+
+
+#: How a row says from which layer on two networks differ.
+LAYER = "outputs differ from layer "
+
+
+class Finding(NamedTuple):
+    """One row of the frame, without the cell it belongs to."""
+
+    metric: str
+    value: float | None
+    scope: str = ""
+    origin: str = MEASURED
+    stage: str = ""
+    n: int | None = None
+    reason: str = ""
+
+
+def is_hls(cell: Cell) -> bool:
+    return cell.entry.get("format") == HLS
+
+
+def origin_of(cell: Cell) -> str:
+    """How the outputs of a cell were got."""
+    return SIMULATED if is_hls(cell) else MEASURED
+
+
+def _number(value: Any) -> float | None:
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if known else None
+
+
+def _part(facts: dict[str, Any], name: str) -> dict[str, Any]:
+    found = facts.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def fixed_facts(cell: Cell) -> dict[str, Any]:
+    """Facts of the step that made the fixed-point network; empty where there is none."""
+    return next((facts for facts in reversed(cell.chain_facts) if _part(facts, "cost")), {})
+
+
+def size_facts(cell: Cell) -> dict[str, Any]:
+    """Facts that become rows of size: those of the artifact, or of the network that a design computes."""
+    if not is_hls(cell):
+        return cell.facts
+    facts = fixed_facts(cell)
+    layers = [layer for layer in facts.get("layers") or () if isinstance(layer, dict)]
+    cost = _part(facts, "cost")
+    counted = sum(_number(layer.get("params")) or 0.0 for layer in layers) or None
+    params = facts.get("params", counted)
+    nonzero = facts.get("params_nonzero", cost.get("weights_nonzero"))
+    found = {
+        "payload_bits": cost.get("weight_bits"),
+        "params": params,
+        "params_nonzero": nonzero,
+        "sparsity": facts.get("sparsity"),
+        "sparsity_all": facts.get("sparsity_all"),
+    }
+    if found["sparsity_all"] is None and params and _number(nonzero) is not None:
+        found["sparsity_all"] = 1 - nonzero / params
+    return found
+
+
+def cost(cell: Cell) -> Iterator[Finding]:
+    """Cost of the fixed-point network, counted in it; its energy is a model."""
+    found = _part(fixed_facts(cell), "cost")
+    for name in ("macs", "bops", "ebops", "weight_bits"):
+        value = _number(found.get(name))
+        if value is not None:
+            yield Finding(name, value)
+    if found:
+        energy, source = _number(found.get("energy_pj")), str(found.get("energy_source") or "")
+        if energy is not None:
+            yield Finding("energy_model", energy * 1e-12, origin=MODELLED, reason=source)
+        else:
+            yield Finding("energy_model", None, origin=MODELLED, reason=source or "no energy was modelled")
+
+
+def agreement(cell: Cell) -> Iterator[Finding]:
+    """Links of the chain from the float network to the simulated design, in their order."""
+    links = cell.evaluate.result.get("agreement") if cell.evaluate is not None else None
+    for link in links if isinstance(links, list) else ():
+        if not isinstance(link, dict):
+            continue
+        n, mismatches = _number(link.get("n")), _number(link.get("mismatches"))
+        if not n or mismatches is None:
+            continue
+        scope = f"{link.get('of')} vs {link.get('against')}"
+        origin = SIMULATED if "csim" in (link.get("of"), link.get("against")) else MEASURED
+        items = int(n)
+        yield Finding("mismatches", mismatches, scope, origin, n=items)
+        exact, layer = _number(link.get("bit_exact")), link.get("first_layer")
+        if exact is not None:
+            reason = f"{LAYER}{layer} on" if layer else ""
+            yield Finding("bit_exact", exact / n, scope, origin, n=items, reason=reason)
+        for name, key in (("max_abs_diff", "max_abs_diff"), ("sqnr", "sqnr_db")):
+            value = _number(link.get(key))
+            if value is not None:
+                yield Finding(name, value, scope, origin, n=items)
+
+
+def hardware(cell: Cell) -> Iterator[Finding]:
+    """Resources, clock, cycles and power of the design; a later step's numbers replace an earlier one's."""
+    sources = [(facts, ESTIMATED) for facts in cell.chain_facts]
+    if cell.evaluate is not None and cell.evaluate.status == "ok":
+        sources.append((cell.evaluate.result, SIMULATED))
+    found: dict[tuple[str, str, str, str], Finding] = {}
+    for facts, usual in sources:
+        if told := _part(facts, "hardware"):
+            named = told.get("origin", facts.get("origin"))
+            origin = named if named in ORIGINS else usual
+            for one in (*_resources(told, origin), *_timing(told, origin)):
+                found[one.metric, one.scope, one.stage, one.origin] = one
+    return iter(found.values())
+
+
+def _resources(told: dict[str, Any], origin: str) -> Iterable[Finding]:
+    """Numbers by stage. Shares and whether it fits name the device as their scope."""
+    device = str(_part(told, "device").get("name") or "device")
+    percent, fits = _part(told, "percent"), _part(told, "fits")
+    for stage in STAGES:
+        used, shares = _part(told, stage), _part(percent, stage)
+        for name in RESOURCES:
+            value, share = _number(used.get(name)), _number(shares.get(name))
+            if value is not None:
+                yield Finding(name, value, "", origin, stage)
+            if share is not None:
+                yield Finding(f"{name}_share", share / 100, device, origin, stage)
+        if stage in fits:
+            known = isinstance(fits[stage], bool)
+            reason = "" if known else "not all resources of the design or the device are known"
+            yield Finding("fits", float(fits[stage]) if known else None, device, origin, stage, reason=reason)
+
+
+def _timing(told: dict[str, Any], origin: str) -> Iterable[Finding]:
+    cycles, timing, power = (_part(told, name) for name in ("cycles", "timing", "power"))
+    # Timing and power are those of the furthest netlist there is.
+    netlist = next((stage for stage in ("impl", "synth") if _part(told, stage)), "impl")
+    nanoseconds = 1e-9
+    confidence = power.get("power_confidence")
+    told_by = f"confidence: {confidence}" if confidence else ""
+    for metric, value, factor, scope, stage, reason in (
+        ("cycles", cycles.get("cycles_max"), 1.0, "kernel", "", ""),
+        ("interval", cycles.get("interval_max"), 1.0, "kernel", "", ""),
+        ("kernel_latency", told.get("kernel_latency_s"), 1.0, "kernel", "", ""),
+        ("clock", timing.get("clock_estimate_ns"), nanoseconds, "", "hls_est", ""),
+        ("clock", timing.get("clock_ns"), nanoseconds, "", netlist, ""),
+        ("slack", timing.get("wns_ns"), nanoseconds, "", netlist, ""),
+        ("power_estimate", power.get("power_total_w"), 1.0, "", netlist, told_by),
+    ):
+        number = _number(value)
+        if number is not None:
+            yield Finding(metric, number * factor, scope, origin, stage, reason=reason)

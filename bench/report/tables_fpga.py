@@ -1,0 +1,168 @@
+"""The columns of FPGA targets: cost in fixed point, agreement along the chain, the design by stage.
+
+One column holds one metric of one stage and one origin. Where a number is missing the cell says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from bench.report import formats
+from bench.report.metrics import LINKS, METRICS, NOT_APPLICABLE, NOT_RUN, RESOURCES, STAGES
+from bench.report.view import ModelView, Number, Place, base_name
+
+if TYPE_CHECKING:
+    from bench.report.tables import Builder
+
+STAGE_NAMES = {"hls_est": "HLS estimate", "synth": "synthesis", "impl": "implementation"}
+NO_LINK = NOT_APPLICABLE + "the chain of this variant has no such link"
+NO_COST = "not recorded by the step that made the fixed-point network"
+TIMING = ("kernel_latency", "cycles", "interval")
+AT_STAGE = ("clock", "slack", "power_estimate")
+
+
+def add_columns(builder: Builder, view: ModelView) -> None:
+    """Only what the data bear: nothing at all without an FPGA target."""
+    from bench.report.tables import Column
+
+    targets = view.fpga_targets
+    several = len({base_name(target) for target in targets}) > 1 or len(targets) > 1
+
+    def put(
+        group: str,
+        target: str,
+        metric: str,
+        place: Place,
+        found: dict[str, Number],
+        absent: str,
+        priority: int,
+        title: str = "",
+        unit: str = "",
+    ) -> None:
+        known = [number for number in found.values() if number.known]
+        if not known:
+            return
+        write, shown = _writer(metric, known)
+        text = f"{METRICS[metric].definition} [{', '.join(filter(None, (target, *place)))}]"
+        key = ":".join(filter(None, (metric, target, *place)))
+        group = f"{group} ({target})" if several else group
+        column = Column(key, group, title or METRICS[metric].title, unit or shown, text, priority)
+        missing = {v: _missing(view, v, target, absent) for v in view.variants if v not in found}
+        builder.put(column, {**missing, **found}, lambda _, number: write(number))
+
+    for metric, priority in (
+        ("weight_bits", 7),
+        ("ebops", 8),
+        ("energy_model", 9),
+        ("bops", 14),
+        ("macs", 14),
+    ):
+        for target in [t for t in view.distinct(metric) if t in targets]:
+            found = _by_variant(view, target, metric, "")
+            origin = next((number.origin for number in found.values() if number.known), "")
+            put("FPGA cost", target, metric, ("", "", origin), found, NO_COST, priority)
+    for target in targets:
+        if not any(view.known(target, "file_bytes")):
+            for metric, priority in (("params_nonzero", 13), ("sparsity", 13)):
+                found = _by_variant(view, target, metric, "")
+                origin = next((number.origin for number in found.values() if number.known), "")
+                if target in view.distinct(metric):
+                    put("FPGA cost", target, metric, ("", "", origin), found, NO_COST, priority)
+    for target in _distinct_links(view):
+        for link in view.links(target):
+            simulated = link.startswith("csim")
+            for metric, title in (("mismatches", link), ("bit_exact", "bit-exact"), ("sqnr", "SQNR")):
+                priority = 14 if metric == "sqnr" else 8 if simulated and metric == "mismatches" else 10
+                found = _by_variant(view, target, metric, link)
+                origin = next((number.origin for number in found.values() if number.known), "")
+                put("FPGA agreement", target, metric, (link, "", origin), found, NO_LINK, priority, title)
+    for target in targets:
+        for metric in TIMING:
+            for place, found in view.hardware(target, metric).items():
+                title, priority = f"FPGA timing, {place[2]}", 8 if metric == "kernel_latency" else 11
+                put(title, target, metric, place, found, NOT_RUN, priority)
+        for stage in STAGES:
+            for metric in (*(m for name in RESOURCES for m in (name, f"{name}_share")), "fits", *AT_STAGE):
+                for place, found in view.hardware(target, metric).items():
+                    if place[1] == stage:
+                        title = f"FPGA {STAGE_NAMES[stage]}, {place[2]}"
+                        share = metric.endswith("_share")
+                        unit = f"% of {place[0]}" if share else place[0] if metric == "fits" else ""
+                        head = RESOURCES[metric.removesuffix("_share")][0] if share else ""
+                        priority = 9 if share or metric == "fits" else 12
+                        put(title, target, metric, place, found, NOT_RUN, priority, head, unit)
+
+
+def _distinct_links(view: ModelView) -> list[str]:
+    """FPGA targets whose agreement differs: options of the design often change none of it."""
+    seen: dict[tuple[str, str], str] = {}
+    for target in view.fpga_targets:
+        found = {
+            (metric, link): _by_variant(view, target, metric, link)
+            for link in view.links(target)
+            for metric in LINKS
+        }
+        seen.setdefault((base_name(target), repr(found)), target)
+    return list(seen.values())
+
+
+def _by_variant(view: ModelView, target: str, metric: str, scope: str) -> dict[str, Number]:
+    numbers = {variant: view.get(variant, target, metric, scope) for variant in view.variants}
+    return {variant: number for variant, number in numbers.items() if number is not None}
+
+
+def _missing(view: ModelView, variant: str, target: str, absent: str) -> Number | None:
+    """Why a variant has no number: what became of its cell, else what is missing; None without a cell."""
+    outcome = view.get(variant, target, "accuracy")
+    if outcome is None or not outcome.known:
+        return outcome
+    return Number(math.nan, math.nan, math.nan, None, "skipped", absent)
+
+
+def _writer(metric: str, known: list[Number]) -> tuple[Callable[[Number], str], str]:
+    """How numbers of a metric are written, and in which unit."""
+    values = [number.value for number in known]
+    if metric == "fits":
+        return _yes_or_no, ""
+    if metric == "mismatches":
+        return lambda x: formats.count(x.value), "classes differ"
+    if metric == "bit_exact" or metric.endswith("_share") or metric == "sparsity":
+        return lambda x: _share(x.value), "%"
+    unit = METRICS[metric].unit
+    if unit == "1":
+        return lambda x: formats.count(x.value), ""
+    scale = formats.scale_for(unit, values)
+    return lambda x: formats.plain(x.value * scale.factor), scale.unit
+
+
+def _share(value: float) -> str:
+    """Percent; all and nothing are said only of exactly all and nothing."""
+    text = f"{100 * value:.1f}"
+    if text == "100.0" and value < 1:
+        return "> 99.9"
+    return "< 0.1" if text == "0.0" and value > 0 else text
+
+
+def _yes_or_no(number: Number) -> str:
+    return (
+        "yes" if number.value == 1 else "no" if number.value == 0 else f"{100 * number.value:.0f} % of seeds"
+    )
+
+
+def remarks(view: ModelView) -> list[str]:
+    """What to know before reading the FPGA columns; only of what is there."""
+    found = []
+    names = sorted({base_name(target) for target in view.fpga_targets})
+    if not names:
+        return []
+    said = ", ".join(names)
+    if not any(view.scopes(target) for target in view.fpga_targets):
+        found.append(
+            f"{said}: accuracy by bit-exact C simulation of the design, which says nothing about time; "
+            "Δ is paired with the baseline in fixed point."
+        )
+    if any(any(view.known(target, "energy_model")) for target in view.fpga_targets):
+        found.append("Energy (model): Horowitz's table of a 45 nm process through QTools, not a measurement.")
+    return found

@@ -177,10 +177,10 @@ def _merged(folder: str, reports: Sequence[HardwareReport]) -> str:
     from targets.fpga.reports import merge
 
     merged = merge(reports)
-    part = next((report.part for report in reports if report.part), None)
     lines = [f"All of {folder}"]
     for stage, title in _STAGES.items():
         if merged[stage]:
+            part = next((report.part for report in reports if report.stage == stage and report.part), None)
             lines += [f"{title}, {merged[stage]['top']}"]
             lines += _used(merged[stage], _device(part, merged[stage]["available"]))
     values = {**merged["power"], **merged["timing"], **merged["cycles"]}

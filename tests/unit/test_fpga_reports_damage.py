@@ -222,3 +222,60 @@ def test_not_a_file(tmp_path: Path, make: Callable[[Path], None], says: str) -> 
     make(tmp_path / "x.rpt")
     with pytest.raises(ArtifactError, match=says):
         read_report(tmp_path / "x.rpt")
+
+
+def test_a_table_that_is_broken_off_in_the_middle(tmp_path: Path) -> None:
+    lines = WHOLE[PLACED].decode().splitlines(keepends=True)
+    row = next(i for i, line in enumerate(lines) if "21733" in line)
+    end = next(i for i in range(row, len(lines)) if lines[i].startswith("+-"))
+    (tmp_path / "u.rpt").write_text("".join(lines[:end] + lines[end + 1 :]))
+    with pytest.raises(ArtifactError, match="says nothing of look-up tables"):
+        read_report(tmp_path / "u.rpt")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (" -37.905 ", " ", "a row of a table of 12 columns is damaged"),
+        ("    -0.412 ", "\n    -0.412 ", "should have one row"),
+    ],
+)
+def test_a_damaged_timing_summary(tmp_path: Path, old: str, new: str, says: str) -> None:
+    content = WHOLE[TIMING].decode()
+    assert old in content
+    (tmp_path / "t.rpt").write_text(content.replace(old, new, 1))
+    with pytest.raises(ArtifactError, match=says):
+        read_report(tmp_path / "t.rpt")
+
+
+def test_the_main_of_two_equal_clocks_is_not_guessed(tmp_path: Path) -> None:
+    content = WHOLE[TIMING].decode().replace(" 4020 ", "56200 ")
+    (tmp_path / "t.rpt").write_text(content)
+    assert read_report(tmp_path / "t.rpt").values["clock_ns"] is None
+
+
+def test_timing_between_placing_and_routing_has_no_stage(tmp_path: Path) -> None:
+    content = WHOLE["vivado_2018.3_timing_met.rpt"].decode().replace("(fo=1, routed)", "(fo=1, estimated)")
+    (tmp_path / "t_routed.rpt").write_text(content)
+    assert read_report(tmp_path / "t_routed.rpt").stage is None
+
+
+def test_latency_of_two_rows(tmp_path: Path) -> None:
+    content = WHOLE[HLS].decode()
+    row = "    |       10|       10| 50.000 ns | 50.000 ns |    8|    8| dataflow |\n"
+    assert row in content
+    (tmp_path / "c.rpt").write_text(content.replace(row, row + row, 1))
+    with pytest.raises(ArtifactError, match="the table of latency should have one row"):
+        read_report(tmp_path / "c.rpt")
+
+
+def test_no_confidence_is_none(tmp_path: Path) -> None:
+    content = re.sub(r"(\| Confidence Level +\| +)Low", r"\g<1>---", WHOLE[POWER].decode())
+    (tmp_path / "p.rpt").write_text(content)
+    assert read_report(tmp_path / "p.rpt").values["power_confidence"] is None
+
+
+def test_a_simulation_without_result_has_no_status(tmp_path: Path) -> None:
+    content = WHOLE[COSIM].decode().replace("|      Pass|", "|        NA|")
+    (tmp_path / "c.rpt").write_text(content)
+    assert read_report(tmp_path / "c.rpt").values == {"cosim_status": None}

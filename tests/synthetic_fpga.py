@@ -95,6 +95,7 @@ def add_fpga(
     no_energy: Sequence[str] = (),
     failed: Mapping[str, str] | None = None,
     hardware: Mapping[str, dict[str, Any]] | None = None,
+    format_: str = "csim",
 ) -> dict[str, Any]:
     """Append cells of `targets` to the manifest, with their records; returns the manifest.
 
@@ -114,7 +115,7 @@ def add_fpga(
                 continue
             cell = {
                 **other,
-                **{"target": target.partition("[")[0], "target_label": target, "format": "hls"},
+                **{"target": target.partition("[")[0], "target_label": target, "format": format_},
                 **{"measured": False, "measure_keys": [], "teacher_keys": []},
                 **{"build_keys": [], "evaluate_key": None, "skipped": None},
                 "not_applicable": None if CHAINS[variant] else NO_WAY,
@@ -149,11 +150,11 @@ def _builds(
 ) -> bool:
     chain = CHAINS[variant]
     assert chain is not None
-    steps = [*chain[0], "to_hls"] + (["build_overlay"] if hardware else [])
+    steps = [*chain[0], "to_hls", "build_overlay" if hardware else "compile_hls"]
     for step in steps:
         bits = BITS[variant]
         name = f"{step}{bits}" if step in FIXED else step
-        parts = (cell["target_label"],) if step in ("to_hls", "build_overlay") else ()
+        parts = (cell["target_label"],) if step in ("to_hls", "build_overlay", "compile_hls") else ()
         key = key_of("fpga", model, seed, name, *parts, cell["build_keys"][-1:])
         cell["build_keys"].append(key)
         facts: dict[str, Any] = {"file_bytes": 70_000, "gzip_bytes": 60_000, "params": 1, "layers": []}
@@ -188,7 +189,7 @@ def _fixed(variant: str, bits: int, no_energy: bool) -> dict[str, Any]:
         "energy_source": "QTools knows no such layer" if no_energy else "QTools 0.9, Horowitz 45 nm",
     }
     layer = {"name": "dense", "kind": "QDense", "shape": [64, 32], "params": params, "unique": 60}
-    layer |= {"nonzero": params - zeros, "weight_bits": bits, "weight_integer": 2, "activation_bits": bits}
+    layer |= {"nonzero": params - zeros, "weight_bits": bits, "weight_integer": 2, "input_bits": bits}
     return {
         "file_bytes": 11_000,
         "gzip_bytes": 9_000,

@@ -15,11 +15,11 @@ from bench.report.read import Cell, Outcome
 
 MEASURED, SIMULATED, ESTIMATED, MODELLED = "measured", "simulated", "estimated", "modelled"
 ORIGINS = (MEASURED, SIMULATED, ESTIMATED, MODELLED)
-#: Artifacts of this format are C++ source of a design.
-HLS = "hls"
+#: Artifacts of these formats are a design that no hardware runs: types, C++ source, its C simulation.
+DESIGNS = frozenset({"fixed", "hls", "csim"})
 NO_TIME = Outcome("skipped", NOT_APPLICABLE + "C simulation says nothing about time")
 NO_FILE = Outcome(
-    "skipped", NOT_APPLICABLE + "a folder of C++ source: its size says nothing about the hardware"
+    "skipped", NOT_APPLICABLE + "C++ source and its simulation: their size says nothing about the hardware"
 )
 
 
@@ -39,13 +39,14 @@ class Finding(NamedTuple):
     reason: str = ""
 
 
-def is_hls(cell: Cell) -> bool:
-    return cell.entry.get("format") == HLS
+def is_design(cell: Cell) -> bool:
+    """Whether a cell is a design that was only simulated."""
+    return cell.entry.get("format") in DESIGNS
 
 
 def origin_of(cell: Cell) -> str:
     """How the outputs of a cell were got."""
-    return SIMULATED if is_hls(cell) else MEASURED
+    return SIMULATED if is_design(cell) else MEASURED
 
 
 def _number(value: Any) -> float | None:
@@ -65,9 +66,9 @@ def fixed_facts(cell: Cell) -> dict[str, Any]:
 
 def size_facts(cell: Cell) -> dict[str, Any]:
     """Facts that become rows of size: those of the artifact, or of the network that a design computes."""
-    if not is_hls(cell):
-        return cell.facts
     facts = fixed_facts(cell)
+    if not facts:
+        return {} if is_design(cell) else cell.facts
     layers = [layer for layer in facts.get("layers") or () if isinstance(layer, dict)]
     cost = _part(facts, "cost")
     counted = sum(_number(layer.get("params")) or 0.0 for layer in layers) or None
@@ -82,7 +83,8 @@ def size_facts(cell: Cell) -> dict[str, Any]:
     }
     if found["sparsity_all"] is None and params and _number(nonzero) is not None:
         found["sparsity_all"] = 1 - nonzero / params
-    return found
+    # What runs on hardware has a file of its own.
+    return found if is_design(cell) else found | cell.facts
 
 
 def cost(cell: Cell) -> Iterator[Finding]:

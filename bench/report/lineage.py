@@ -84,7 +84,7 @@ def lineages(cells: Sequence[Cell]) -> list[Lineage]:
             str(cell.entry.get("summary") or ""),
             role(cell.variant),
             steps,
-            _layers(fpga.fixed_facts(cell) if fpga.is_hls(cell) else cell.facts),
+            _layers(fpga.fixed_facts(cell) or cell.facts),
             cell.build_outcome.reason,
             _design(cell),
         )
@@ -94,8 +94,6 @@ def lineages(cells: Sequence[Cell]) -> list[Lineage]:
 def _design(cell: Cell) -> str:
     """Settings of the hardware design in one line; empty for other artifacts."""
     facts: dict[str, Any] = next((f for f in reversed(cell.chain_facts) if "backend" in f), {})
-    if not fpga.is_hls(cell):
-        return ""
     names = ("backend", "io_type", "strategy", "reuse_factor", "part", "clock_ns")
     return ", ".join(f"{name} {value(facts[name])}" for name in names if facts.get(name) is not None)
 
@@ -151,13 +149,14 @@ def _layers(facts: dict[str, Any]) -> list[Layer]:
 
 
 def _bits(layer: dict[str, Any]) -> str:
-    """`8 (2 before the point) · 6`: bits of weights and of activations, as far as they are known."""
-    weight, integer, activation = (layer.get(f) for f in ("weight_bits", "weight_integer", "activation_bits"))
+    """`6 (2 before the point), inputs 8`: bits of weights and activations, as far as they are known."""
+    weight, integer = layer.get("weight_bits"), layer.get("weight_integer")
     parts = []
     if weight is not None:
         parts.append(value(weight) + (f" ({value(integer)} before the point)" if integer is not None else ""))
-    if activation is not None:
-        parts.append(f"activations {value(activation)}")
+    for name, word in (("input_bits", "inputs"), ("activation_bits", "activations")):
+        if layer.get(name) is not None:
+            parts.append(f"{word} {value(layer[name])}")
     return ", ".join(parts)
 
 

@@ -217,7 +217,7 @@ METRICS: dict[str, Metric] = {
             "SQNR",
             "dB",
             "higher",
-            "power of the outputs over that of their difference between the two in `scope`",
+            "power of the second one's outputs in `scope` over that of their difference",
         ),
         Metric(
             "macs", "MACs", "1", "lower", "multiply-accumulate operations of one inference, zeros included"
@@ -227,15 +227,16 @@ METRICS: dict[str, Metric] = {
             "BOPs",
             "1",
             "lower",
-            "bit operations of one inference: multiplications and additions weighted by their bit widths",
+            "bit operations of one inference: multiplications and additions weighted by their bit widths, "
+            "multiplications by zeros left out (Hawks et al. 2021)",
         ),
         Metric(
             "ebops",
             "EBOPs",
             "1",
             "lower",
-            "effective bit operations of one inference: Σ bits of weight × bits of activation over all "
-            "multiplications, none for zeros",
+            "effective bit operations of one inference: Σ over all multiplications of bits of the input × "
+            "bits that the weight uses, from its highest to its lowest one (Sun et al. 2024)",
         ),
         Metric(
             "weight_bits",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.report.formats import plain
-from bench.report.fpga import LAYER, is_hls
+from bench.report.fpga import LAYER
 from bench.report.read import BASELINE, Cell
 from bench.report.view import ModelView, Number, role
 
@@ -180,10 +180,10 @@ def notes(view: ModelView, cells: Sequence[Cell]) -> list[Note]:
             if text is not None:
                 found.setdefault(text, []).append(variant)
     found_here = [Note(", ".join(variants), text) for text, variants in found.items()]
-    return found_here + fpga_notes(view, cells)
+    return found_here + fpga_notes(view)
 
 
-def fpga_notes(view: ModelView, cells: Sequence[Cell]) -> list[Note]:
+def fpga_notes(view: ModelView) -> list[Note]:
     """What simulated designs show: rounding after training, a design that is not what was trained."""
     found: dict[str, list[str]] = {}
     for target in view.fpga_targets:
@@ -193,13 +193,7 @@ def fpga_notes(view: ModelView, cells: Sequence[Cell]) -> list[Note]:
                 if text is not None:
                     found.setdefault(text, []).append(variant)
     notes = [Note(", ".join(dict.fromkeys(variants)), text) for text, variants in found.items()]
-    silent = [
-        place
-        for place in view.fpga_targets
-        if not view.scopes(place)
-        and any(view.known(place, "accuracy"))
-        and any(c.target == place and is_hls(c) for c in cells)
-    ]
+    silent = view.simulated
     if silent:
         text = (
             "C simulation computes what the design computes, bit by bit, but not when: it has no time. "

@@ -154,14 +154,10 @@ def _yes_or_no(number: Number) -> str:
 def remarks(view: ModelView) -> list[str]:
     """What to know before reading the FPGA columns; only of what is there."""
     found = []
-    names = sorted({base_name(target) for target in view.fpga_targets})
-    if not names:
-        return []
-    said = ", ".join(names)
-    if not any(view.scopes(target) for target in view.fpga_targets):
+    if names := sorted({base_name(target) for target in view.simulated}):
         found.append(
-            f"{said}: accuracy by bit-exact C simulation of the design, which says nothing about time; "
-            "Δ is paired with the baseline in fixed point."
+            f"{', '.join(names)}: accuracy by bit-exact C simulation of the design, which says nothing about "
+            "time; Δ is paired with the baseline in fixed point."
         )
     if any(any(view.known(target, "energy_model")) for target in view.fpga_targets):
         found.append("Energy (model): Horowitz's table of a 45 nm process through QTools, not a measurement.")

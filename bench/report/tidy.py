@@ -163,18 +163,18 @@ def _accuracy_rows(data: SweepData, cell: Cell, baseline: Cell | None, scores: S
 
 
 def _size_rows(data: SweepData, cell: Cell, baseline: Cell | None) -> Iterator[Row]:
-    hls = fpga.is_hls(cell)
+    design = fpga.is_design(cell)
     if not cell.build_outcome.ok:
-        yield _missing(data, cell, "weight_bits" if hls else "file_bytes", cell.build_outcome)
+        yield _missing(data, cell, "weight_bits" if design else "file_bytes", cell.build_outcome)
         return
-    if hls:
+    if design:
         yield _missing(data, cell, "file_bytes", fpga.NO_FILE)
     base, facts = _base(data, cell), fpga.size_facts(cell)
     for name in SIZE_FACTS:
         value = facts.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
             yield Row(*base, name, float(value), unit=METRICS[name].unit, origin=MEASURED)
-    if hls or baseline is None or cell.variant == BASELINE:
+    if baseline is None or cell.variant == BASELINE:
         return
     for size, ratio in (("file_bytes", "file_ratio"), ("gzip_bytes", "gzip_ratio")):
         mine, other = facts.get(size), baseline.facts.get(size)
@@ -230,7 +230,7 @@ def _latency_outcome(data: SweepData, cell: Cell) -> Outcome:
 def _latency_rows(
     data: SweepData, cell: Cell, latencies: dict[tuple[str, ...], dict[str, dict[str, LatencySummary]]]
 ) -> Iterator[Row]:
-    if fpga.is_hls(cell) and not cell.measure_keys:
+    if fpga.is_design(cell) and not cell.measure_keys:
         yield _missing(
             data, cell, "latency_p50", fpga.NO_TIME if cell.build_outcome.ok else cell.build_outcome
         )

@@ -146,6 +146,15 @@ class ModelView:
         return [target for target in self.targets if target in found]
 
     @cached_property
+    def simulated(self) -> list[str]:
+        """Targets whose accuracy is that of a simulation."""
+        return [
+            target
+            for target in self.targets
+            if any(number.origin == "simulated" for _, number in self.known(target, "accuracy"))
+        ]
+
+    @cached_property
     def primary(self) -> str:
         """The target with most scored variants; simulated designs, which have neither file nor time,
         only where nothing else is scored. Where several tie: the last kind of target (deployment

@@ -96,7 +96,10 @@ def test_links_of_the_chain(table: pd.DataFrame) -> None:
 def test_neither_file_nor_time(table: pd.DataFrame) -> None:
     mine = table[table["target"] == "hls4ml"]
     assert mine[mine["metric"].isin(["gzip_bytes", "file_ratio", "gzip_ratio", "overhead_bytes"])].empty
-    for metric, word in (("file_bytes", "folder of C++ source"), ("latency_p50", "says nothing about time")):
+    for metric, word in (
+        ("file_bytes", "C++ source and its simulation"),
+        ("latency_p50", "says nothing about time"),
+    ):
         rows = mine[mine["metric"] == metric]
         assert len(rows) and rows["value"].isna().all()
         good = rows[rows["variant"] == "qat"]
@@ -226,4 +229,37 @@ def test_damaged_facts_are_no_numbers(tmp_path: Path, damage: dict[str, Any]) ->
     table = frame(tmp_path)
     assert pick(table, metric="lut").empty and pick(table, metric="mismatches").empty
     assert not pick(table, metric="accuracy", status="ok").empty
+    assert not table["value"].isin([math.inf]).any()
     write_report(tmp_path, "synthetic")
+
+
+def test_a_design_that_failed_has_no_row_of_a_file(table: pd.DataFrame) -> None:
+    rows = pick(table, variant="distilled")
+    assert sorted(rows["metric"]) == ["accuracy", "latency_p50", "weight_bits"]
+    assert set(rows["reason"]) == {"to_hls: LSTM is not supported"}
+
+
+@pytest.mark.parametrize("format_", ["hls", "fixed"])
+def test_other_formats_of_a_design(tmp_path: Path, format_: str) -> None:
+    build(tmp_path, variants=FEW, seeds=(0,))
+    add_fpga(tmp_path, format_=format_)
+    table = frame(tmp_path)
+    assert pick(table, metric="file_bytes", status="ok").empty
+    assert one(table, variant="qat", metric="params")["value"] == 2410
+
+
+def test_what_runs_on_hardware_is_measured_and_has_a_file(tmp_path: Path) -> None:
+    build(tmp_path, variants=FEW, seeds=(0,))
+    add_fpga(tmp_path, format_="overlay", hardware={"qat": design()})
+
+    def edit(record: Record) -> None:
+        if record.task.get("step") == "build_overlay":
+            record.result["facts"]["file_bytes"] = 4_000_000
+
+    change(tmp_path, "build", edit)
+    table = frame(tmp_path)
+    assert one(table, variant="qat", metric="file_bytes")["value"] == 4_000_000
+    assert one(table, variant="qat", metric="params")["value"] == 2410
+    assert one(table, variant="qat", metric="ebops")["value"] == 36 * 2368
+    assert one(table, variant="qat", metric="accuracy")["origin"] == "measured"
+    assert pick(table, metric="latency_p50").empty

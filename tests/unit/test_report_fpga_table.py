@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench.records import Record
 from bench.report import comparison_table, frame, read_csv, tables_fpga, write_report
 from bench.report.headline import headlines
 from bench.report.lineage import lineages
@@ -19,7 +20,7 @@ from bench.report.tables import Table, TableCell, comparison
 from bench.report.view import ModelView, views
 from bench.store import Store
 from tests.synthetic import KINDS, build
-from tests.synthetic_fpga import BACKENDS, NO_WAY, add_fpga, example, pick
+from tests.synthetic_fpga import BACKENDS, NO_WAY, add_fpga, change, example, pick
 
 FEW = {name: KINDS[name] for name in ("baseline", "ptq", "qat")}
 FPGA_METRICS = {*COST, *LINKS, *HARDWARE}
@@ -215,14 +216,15 @@ def test_notes_on_rounding_exactness_and_time(results: Path, view: ModelView) ->
 
 def test_lineage_shows_layers_and_settings_of_the_design(results: Path) -> None:
     found = {(line.variant, line.format): line for line in lineages(read_sweep(results, "synthetic").cells)}
-    line = found["qat", "hls"]
+    line = found["qat", "csim"]
     assert [step.step for step in line.steps] == ["train", "qkeras_qat", "to_hls", "build_overlay"]
-    assert line.layers[0].bits == "6 (2 before the point), activations 6" and line.fixed
+    assert [step.step for step in found["pruned", "csim"].steps][-2:] == ["to_hls", "compile_hls"]
+    assert line.layers[0].bits == "6 (2 before the point), inputs 6" and line.fixed
     assert line.design.startswith("backend Vitis, io_type io_parallel") and "xc7z020clg400-1" in line.design
     assert found["qat", BACKENDS[1]].design.startswith("backend Vivado")
     assert not found["qat", "tflite"].fixed and found["qat", "tflite"].design == ""
     assert ("dq", BACKENDS[1]) not in found  # not applicable is told once
-    assert found["dq", "hls"].reason.endswith(NO_WAY)
+    assert found["dq", "csim"].reason.endswith(NO_WAY)
 
 
 def test_page_tells_of_designs(results: Path, tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ def test_page_tells_of_designs(results: Path, tmp_path: Path) -> None:
     for words in (
         "<b>FPGA</b> columns hold one stage",
         "FPGA implementation, estimated (hls4ml)",
-        "6 (2 before the point), activations 6",
+        "6 (2 before the point), inputs 6",
         "backend Vivado",
         "accuracy against EBOPs",
         "says nothing about time",
@@ -239,3 +241,19 @@ def test_page_tells_of_designs(results: Path, tmp_path: Path) -> None:
         assert words in text, words
     assert "to\\_hls: LSTM is not supported" in written["report.md"].read_text()
     assert "FPGA cost" in written["report.tex"].read_text()
+
+
+def test_a_simulation_that_failed_leaves_the_cost(tmp_path: Path) -> None:
+    build(tmp_path, variants=FEW, seeds=(0,))
+    add_fpga(tmp_path)
+
+    def edit(record: Record) -> None:
+        if record.task.get("target") == "hls4ml" and record.result["agreement"][0]["of"] == "qkeras":
+            record.status, record.reason = "failed", "killed by signal 9"
+
+    change(tmp_path, "evaluate", edit)
+    shown = comparison(views(frame(tmp_path))[0])
+    assert cell(shown, "qat", "ebops:hls4ml:measured").text == "85,248"
+    empty = cell(shown, "qat", "mismatches:hls4ml:csim vs float:simulated")
+    assert (empty.text, empty.reason) == ("failed", "evaluate: killed by signal 9")
+    assert not any("qkeras" in column.key for column in shown.columns)  # nothing of a failed record

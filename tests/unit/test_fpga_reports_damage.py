@@ -279,3 +279,18 @@ def test_a_simulation_without_result_has_no_status(tmp_path: Path) -> None:
     content = WHOLE[COSIM].decode().replace("|      Pass|", "|        NA|")
     (tmp_path / "c.rpt").write_text(content)
     assert read_report(tmp_path / "c.rpt").values == {"cosim_status": None}
+
+
+def test_a_simulation_report_with_another_table(tmp_path: Path) -> None:
+    (tmp_path / "c.rpt").write_text(WHOLE[COSIM].decode().replace("+   RTL    +", "+   ???    +"))
+    with pytest.raises(ArtifactError, match="there is no table of results"):
+        read_report(tmp_path / "c.rpt")
+
+
+def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ArtifactError, match="it cannot be read .*Permission denied"):
+        read_report(FILES / HLS)

@@ -292,5 +292,5 @@ def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(ArtifactError, match="it cannot be read .*Permission denied"):
+    with pytest.raises(ArtifactError, match=r"it cannot be read .*Permission denied"):
         read_report(FILES / HLS)

@@ -10,6 +10,7 @@ import gc
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
+from shutil import which
 from typing import Any
 
 from bench import fingerprint, keys
@@ -227,6 +228,7 @@ def machine_id() -> str:
 
 def _no_step(name: str) -> str | None:
     missing = [package for package in STEPS.get(name).needs if not fingerprint.installed(package)]
+    missing += [tool for tool in STEPS.get(name).tools if which(tool) is None]
     return f"step {name!r} needs {', '.join(missing)}, which is not installed" if missing else None
 
 

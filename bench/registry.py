@@ -110,11 +110,20 @@ STEPS: Registry[Step] = Registry(
         "qat": "bench.steps.qat:Qat",
         "qap": "bench.steps.qat:Qap",
         "to_tflite": "bench.steps.to_tflite:ToTflite",
+        "qkeras_qat": "bench.steps.qkeras:QkerasQat",
+        "qkeras_qap": "bench.steps.qkeras:QkerasQap",
+        "to_fixed": "bench.steps.to_fixed:ToFixed",
+        "to_hls": "bench.steps.to_hls:ToHls",
+        "compile_hls": "bench.steps.to_hls:CompileHls",
     },
 )
 TARGETS: Registry[Target] = Registry(
     "target",
-    {"keras": "targets.keras_cpu:KerasCpu", "tflite": "targets.tflite:Tflite"},
+    {
+        "keras": "targets.keras_cpu:KerasCpu",
+        "tflite": "targets.tflite:Tflite",
+        "hls4ml": "targets.fpga.csim:Hls4ml",
+    },
 )
 
 

@@ -58,8 +58,14 @@ def _tflite(mode: str) -> tuple[StepSpec, ...]:
 
 _TRAIN = _step("train")
 _TEACHER = (_step("train", network="teacher"),)
-_FLOAT: Mapping[str, Tail] = {"keras": (), "tflite": _tflite("float32")}
-_QUANTIZED: Mapping[str, Tail] = {"keras": (), "tflite": _tflite("static")}
+_FIXED_16 = (_step("to_fixed"),)
+_FIXED_32 = (_step("to_fixed", bits=32, integer=16, rounding="TRN", overflow="WRAP", accum="same"),)
+_FLOAT: Mapping[str, Tail] = {"keras": (), "tflite": _tflite("float32"), "fixed": _FIXED_16}
+
+
+def _quantized(*steps: StepSpec, fixed: StepSpec) -> Mapping[str, Tail]:
+    """tfmot's 8-bit steps for Keras and TFLite, QKeras' for fixed-point hardware."""
+    return {"keras": steps, "tflite": (*steps, *_tflite("static")), "fixed": (fixed,)}
 
 
 def _converted(mode: str, what: str, **others: Tail) -> Mapping[str, Tail]:
@@ -68,18 +74,23 @@ def _converted(mode: str, what: str, **others: Tail) -> Mapping[str, Tail]:
 
 
 _ALL = (
-    Variant("baseline", "Trained in float32, nothing else done to it.", (_TRAIN,), _FLOAT),
+    Variant(
+        "baseline",
+        "Trained in float32, nothing else done to it.",
+        (_TRAIN,),
+        {**_FLOAT, "fixed": _FIXED_32},
+    ),
     Variant(
         "pruned",
         "75 % of each kernel's weights, the smallest, set to zero while fine-tuning.",
         (_TRAIN, _step("prune")),
-        _FLOAT,
+        {**_FLOAT, "fixed": _FIXED_32},
     ),
     Variant(
         "ptq",
         "Weights and activations in 8 bits after training, calibrated; float32 in and out.",
         (_TRAIN,),
-        _converted("static", "post-training quantization"),
+        _converted("static", "post-training quantization", fixed=_FIXED_16),
     ),
     Variant(
         "dq",
@@ -88,7 +99,7 @@ _ALL = (
         _converted(
             "dynamic",
             "dynamic-range quantization",
-            hls=NotApplicable("an FPGA design has no float activations to quantize while it runs"),
+            fixed=NotApplicable("an FPGA design has no float activations to quantize while it runs"),
         ),
     ),
     Variant(
@@ -98,20 +109,20 @@ _ALL = (
         _converted(
             "int8",
             "full-integer quantization",
-            hls=NotApplicable("every hls design computes with integers only: see ptq and qat"),
+            fixed=NotApplicable("every FPGA design computes with integers only: see ptq and qat"),
         ),
     ),
     Variant(
         "qat",
-        "Fine-tuned with weights and activations rounded to 8 bits.",
-        (_TRAIN, _step("qat")),
-        _QUANTIZED,
+        "Fine-tuned with weights and activations rounded: to 8 bits, on FPGA to 6.",
+        (_TRAIN,),
+        _quantized(_step("qat"), fixed=_step("qkeras_qat")),
     ),
     Variant(
         "qap",
-        "Pruned to 75 %, then fine-tuned with 8-bit rounding while the zeros stay zeros.",
-        (_TRAIN, _step("prune"), _step("qap")),
-        _QUANTIZED,
+        "Pruned to 75 % and fine-tuned with rounding (8 bits, on FPGA 6) while the zeros stay zeros.",
+        (_TRAIN,),
+        _quantized(_step("prune"), _step("qap"), fixed=_step("qkeras_qap")),
     ),
     Variant(
         "distilled",
@@ -122,23 +133,35 @@ _ALL = (
     ),
     Variant(
         "distilled_qap",
-        "The student, pruned to 75 % and fine-tuned with 8-bit rounding, taught at every stage.",
-        (_step("distill"), _step("prune", distill=True), _step("qap", distill=True)),
-        _QUANTIZED,
+        "The student, pruned to 75 % and fine-tuned with rounding (8 bits, FPGA 6), taught at every stage.",
+        (_step("distill"),),
+        _quantized(
+            _step("prune", distill=True),
+            _step("qap", distill=True),
+            fixed=_step("qkeras_qap", distill=True),
+        ),
         _TEACHER,
     ),
     Variant(
         "ptq_fp16",
         "Weights in float16: half the size; CPUs still compute in float32.",
         (_TRAIN,),
-        _converted("float16", "float16 conversion"),
+        _converted(
+            "float16",
+            "float16 conversion",
+            fixed=NotApplicable("float16 is no fixed-point format: see baseline and ptq"),
+        ),
         role="more",
     ),
     Variant(
         "ptq_16x8",
         "Weights in 8 bits, activations in 16 bits after training; CPUs have only slow kernels for it.",
         (_TRAIN,),
-        _converted("16x8", "16x8 quantization"),
+        _converted(
+            "16x8",
+            "16x8 quantization",
+            fixed=NotApplicable("16x8 is a scheme of TFLite's kernels: see ptq and qat"),
+        ),
         role="more",
     ),
     Variant(

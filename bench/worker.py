@@ -137,7 +137,9 @@ def _evaluate(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dic
     record.environment["versions"] = fingerprint.versions(target.modules)
     runner = target.open(_path(spec, store, task["artifact"]), target.Options.model_validate(task["options"]))
     stack.callback(runner.close)
-    return dict(evaluate(runner, DATASETS.get(MODELS.get(task["model"]).dataset).load()))
+    result = dict(evaluate(runner, DATASETS.get(MODELS.get(task["model"]).dataset).load()))
+    agreement = runner.agreement()
+    return {**result, "agreement": agreement} if agreement else result
 
 
 def _measure(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict[str, Any]:

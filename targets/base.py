@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bench.cells import StepSpec
+
 
 class TargetOptions(BaseModel):
     """Options of a target: JSON values with defaults; every field is part of the key."""
@@ -39,6 +41,12 @@ class Runner(ABC):
     def invoke(self) -> None:
         """Run the network once on the input in place: the timed region of scope `invoke`."""
 
+    def agreement(self) -> list[dict[str, Any]]:
+        """How the outputs of the last `predict` agree with those of the networks that the artifact
+        stands for: links of a chain, each with the fields of `bench.scoring.agreement.Agreement`,
+        `of`, `against` and `first_layer`. Empty where the artifact says nothing of them."""
+        return []
+
     @abstractmethod
     def end_to_end(self, x: np.ndarray) -> np.ndarray:
         """From a float32 input (1, *input_shape) to float32 logits (1, classes): convert, copy in,
@@ -52,6 +60,8 @@ class Target(ABC):
     """A place where artifacts of `format` run.
 
     Attributes:
+        starts_from: format of the variants' chains that it takes, where that is not `format`: the
+            steps of `finish` lead from there to `format`.
         scopes: what its latency can cover, in the order of the report's columns; empty where the
             target says nothing about time.
         device: cells of targets with the same device are never measured at the same time.
@@ -60,10 +70,15 @@ class Target(ABC):
 
     name: ClassVar[str]
     format: ClassVar[str]
+    starts_from: ClassVar[str | None] = None
     Options: ClassVar[type[TargetOptions]] = TargetOptions
     scopes: ClassVar[tuple[str, ...]] = ("invoke", "end_to_end")
     device: ClassVar[str] = "host"
     modules: ClassVar[tuple[str, ...]] = ()
+
+    def finish(self, options: dict[str, Any]) -> tuple[StepSpec, ...]:
+        """Steps that this target puts after a variant's chain, with all their parameters."""
+        return ()
 
     @abstractmethod
     def unavailable(self) -> str | None:

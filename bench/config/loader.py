@@ -152,7 +152,7 @@ class _Expansion:
     def cells(self) -> tuple[CellSpec, ...]:
         document = self.document
         targets = self._targets()
-        formats = {target.format for target, _, _ in targets}
+        formats = {target.starts_from or target.format for target, _, _ in targets}
         variants = Variants(document.definitions, formats, self.parameters, self.problems)
         todo: list[tuple[ModelUse, Model, list[Plan]]] = []
         for use in document.models:
@@ -181,8 +181,10 @@ class _Expansion:
     def _cells(self, model: str, plan: Plan, chains: Mapping[str, Any], targets: list[Any]) -> list[CellSpec]:
         document = self.document
         cells = []
-        for (target, label, options), seed in itertools.product(targets, document.seeds):
-            found = chains[target.format]
+        finished = [self._finished(chains, target, options) for target, _, options in targets]
+        for ((target, label, options), found), seed in itertools.product(
+            zip(targets, finished, strict=True), document.seeds
+        ):
             reason = found if isinstance(found, str) else None
             timed = document.protocol.rounds > 0 and bool(target.scopes)
             cells.append(
@@ -200,6 +202,13 @@ class _Expansion:
                 )
             )
         return cells
+
+    @staticmethod
+    def _finished(chains: Mapping[str, Any], target: Any, options: dict[str, Any]) -> Any:
+        """The variant's chain with the target's own steps at its end, or why there is none."""
+        found = chains[target.starts_from or target.format]
+        own = () if isinstance(found, str) else target.finish(options)
+        return replace(found, steps=(*found.steps, *own)) if own else found
 
     def _with_baseline(
         self, model: str, plans: list[Plan], variants: Variants, formats: set[str]
@@ -299,8 +308,8 @@ class _Expansion:
             given = self._sweep_params(use, item.step) | item.params
             given |= {
                 name: value
-                for (where, owner, name), value in plan.overrides.items()
-                if where == part and owner == item.step
+                for (where, owners, name), value in plan.overrides.items()
+                if where == part and item.step in owners
             }
             path = item.path or plan.path
             params = self.parameters.complete(step.Params, given, path, f"step {item.step!r}")

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from bench.steps.base import Step
 
 MAX_VARIANTS = 10_000
+#: (`trunk` or `teacher`, steps, parameter)
+Key = tuple[str, tuple[str, ...], str]
 #: formats that artifacts have although no target of this installation may run them
-FORMATS = ("keras", "tflite", "hls", "overlay")
+FORMATS = ("keras", "tflite", "fixed")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Plan:
 
     Attributes:
         tails: format -> steps after the trunk, or why the variant does not exist there.
-        overrides: (`trunk`/`teacher`, step, parameter) -> value; stronger than all other sources.
+        overrides: (`trunk`/`teacher`, steps, parameter) -> value; stronger than all other sources.
+            Several steps where each is in another format's chain (`prune` and `qkeras_qap` of `qap`).
     """
 
     name: str
@@ -39,7 +42,7 @@ class Plan:
     teacher: tuple[StepUse, ...]
     trunk: tuple[StepUse, ...]
     tails: Mapping[str, tuple[StepUse, ...] | str]
-    overrides: Mapping[tuple[str, str, str], Given] = field(default_factory=dict)
+    overrides: Mapping[Key, Given] = field(default_factory=dict)
 
 
 def shipped(path: Path = ()) -> dict[str, Plan]:
@@ -171,7 +174,7 @@ class Variants:
             for name, item in use.params.items()
             if (step := self._step(use)) is not None
             and name in step.Params.model_fields
-            and self._is_grid(("trunk", use.step, name), item.value)
+            and self._is_grid(("trunk", (use.step,), name), item.value)
         }
 
     def _fits(self, plan: Plan) -> bool:
@@ -201,9 +204,9 @@ class Variants:
 
     # -- overrides and grids --------------------------------------------------------------------
 
-    def _overrides(self, plan: Plan, given: Mapping[str, Given]) -> dict[tuple[str, str, str], Given] | None:
-        """`sparsity`, `prune.sparsity`, `teacher.train.epochs` as (part, step, parameter)."""
-        found: dict[tuple[str, str, str], Given] = {}
+    def _overrides(self, plan: Plan, given: Mapping[str, Given]) -> dict[Key, Given] | None:
+        """`sparsity`, `prune.sparsity`, `teacher.train.epochs` as (part, steps, parameter)."""
+        found: dict[Key, Given] = {}
         good = True
         for key, item in given.items():
             where = self._locate(plan, key, item.path)
@@ -216,7 +219,7 @@ class Variants:
                 found[where] = item
         return found if good else None
 
-    def _locate(self, plan: Plan, key: str, path: Path) -> tuple[str, str, str] | None:
+    def _locate(self, plan: Plan, key: str, path: Path) -> Key | None:
         *scope, name = key.split(".")
         part = "teacher" if scope[:1] == ["teacher"] else "trunk"
         wanted = scope[1:] if part == "teacher" else scope
@@ -236,7 +239,10 @@ class Variants:
             )
             return None
         if len(able) == 1:
-            return part, able[0], name
+            return part, (able[0],), name
+        chains = [{use.step for use in (*plan.trunk, *_steps_of({"": tail}))} for tail in plan.tails.values()]
+        if able and part == "trunk" and all(len(chain.intersection(able)) <= 1 for chain in chains):
+            return part, tuple(able), name
         if able:
             choices = " or ".join(f"{step}.{name}" for step in able)
             self.problems.add(
@@ -252,7 +258,7 @@ class Variants:
         given = self._overrides(base, use.overrides)
         if given is None:
             return []
-        axes: dict[tuple[str, str, str], list[Any]] = {}
+        axes: dict[Key, list[Any]] = {}
         listed = {key: item for key, item in base.overrides.items() if self._is_grid(key, item.value)}
         for key, item in {**listed, **given}.items():
             axes[key] = item.value if self._is_grid(key, item.value) else [item.value]
@@ -297,16 +303,16 @@ class Variants:
         return plans
 
     @staticmethod
-    def _key_text(key: tuple[str, str, str], axes: Iterable[tuple[str, str, str]]) -> str:
+    def _key_text(key: Key, axes: Iterable[Key]) -> str:
         """The shortest unambiguous spelling of a parameter among those of the grid."""
-        part, step, name = key
+        part, (step, *_), name = key
         if sum(other[2] == name for other in axes) == 1 and part == "trunk":
             return name
         return f"teacher.{step}.{name}" if part == "teacher" else f"{step}.{name}"
 
     @staticmethod
-    def _is_grid(key: tuple[str, str, str], value: object) -> bool:
-        _, step, name = key
+    def _is_grid(key: Key, value: object) -> bool:
+        _, (step, *_), name = key
         if not isinstance(value, list):
             return False
         return not takes_list(STEPS.get(step).Params, name) or any(isinstance(item, list) for item in value)

@@ -28,7 +28,8 @@ class Artifact:
     """Immutable files of one format in a folder of their own.
 
     Attributes:
-        path: the folder. Format `keras`: `model.keras`; `tflite`: `model.tflite`.
+        path: the folder. Format `keras`: `model.keras`; `tflite`: `model.tflite`;
+            `fixed`, `csim`: see `targets.fpga.fixed` and `targets.fpga.simulator`; `hls`: `project/`.
         digest: sha256 over the files' names and contents.
         facts: what the steps that made it recorded of it.
     """
@@ -88,6 +89,7 @@ class Step(ABC):
         gives: format of the artifact it makes.
         teacher: whether it learns from the chain's teacher.
         needs: import names of packages that it cannot do without.
+        tools: programs that must be on PATH; their versions are in the facts of what they made.
     """
 
     name: ClassVar[str]
@@ -96,6 +98,7 @@ class Step(ABC):
     gives: ClassVar[str]
     teacher: ClassVar[Literal["no", "optional", "required"]] = "no"
     needs: ClassVar[tuple[str, ...]] = ("tensorflow", "tf_keras")
+    tools: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def run(self, context: StepContext) -> StepOutcome:

@@ -46,10 +46,20 @@ def test_chains_fit_and_parameters_are_known(variant: Variant) -> None:
     assert variant.summary.endswith(".") and len(variant.summary) < 110
 
 
-def test_tflite_exists_for_all_and_hls_says_why_not() -> None:
+def test_tflite_exists_for_all_and_fixed_point_says_why_not() -> None:
     for variant in VARIANTS.values():
         assert not isinstance(variant.tails["tflite"], NotApplicable)
-    assert {n for n, v in VARIANTS.items() if "hls" in v.tails} == {"dq", "fiq"}
+    without = {n for n, v in VARIANTS.items() if isinstance(v.tails["fixed"], NotApplicable)}
+    assert without == {"dq", "fiq", "ptq_fp16", "ptq_16x8"}
+
+
+def test_fixed_point_networks_are_made_by_the_steps_that_docs_name() -> None:
+    """docs/variants.md: 32 bits for what is only trained or pruned, 16 after training, QKeras for the rest."""
+    last = {n: v.tails["fixed"][-1] for n, v in VARIANTS.items() if isinstance(v.tails["fixed"], tuple)}
+    assert last["baseline"] == last["pruned"] and last["baseline"].params["bits"] == 32
+    assert last["ptq"] == last["distilled"] == StepSpec("to_fixed")
+    assert [last[n].step for n in ("qat", "qap", "distilled_qap")] == ["qkeras_qat", *["qkeras_qap"] * 2]
+    assert last["distilled_qap"].params == {"distill": True}
 
 
 def test_a_student_learns_from_the_network_that_the_model_names() -> None:

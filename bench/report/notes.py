@@ -219,7 +219,7 @@ def _rounding(view: ModelView, variant: str, target: str, link: str) -> str | No
 def _not_exact(view: ModelView, variant: str, target: str, link: str) -> str | None:
     """The design differs from the network that it was made from, and the layer is known."""
     number = view.get(variant, target, "bit_exact", link)
-    if number is None or not number.known or number.value == 1 or LAYER not in number.reason:
+    if number is None or not number.known or LAYER not in number.reason:
         return None
     layer = number.reason.partition(LAYER)[2].partition(" on")[0]
     return (

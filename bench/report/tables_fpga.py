@@ -28,7 +28,7 @@ def add_columns(builder: Builder, view: ModelView) -> None:
     from bench.report.tables import Column
 
     targets = view.fpga_targets
-    several = len({base_name(target) for target in targets}) > 1 or len(targets) > 1
+    several = len(targets) > 1
 
     def put(
         group: str,

@@ -55,6 +55,7 @@ def cell(shown: Table, variant: str, key: str) -> TableCell:
 
 def test_one_column_holds_one_stage_and_one_origin(table: pd.DataFrame, shown: Table) -> None:
     assert any(column.key.startswith("lut:hls4ml:impl") for column in shown.columns)
+    assert len({column.key for column in shown.columns}) == len(shown.columns)
     for column in shown.columns:
         metric, target, *place = column.key.split(":")
         if not column.group.startswith("FPGA"):
@@ -66,6 +67,9 @@ def test_one_column_holds_one_stage_and_one_origin(table: pd.DataFrame, shown: T
         assert len(set(zip(rows["stage"], rows["origin"], rows["scope"], strict=True))) == 1, column.key
         assert len(stages) == (1 if rows["stage"].iloc[0] else 0)
         assert f", {rows['origin'].iloc[0]}]" in column.definition
+        if stages:
+            title = f"FPGA {tables_fpga.STAGE_NAMES[stages[0]]}, {rows['origin'].iloc[0]} ({target})"
+            assert column.group == title
         known = {row.variant for row in shown.rows if cell(shown, row.variant, column.key).status == "ok"}
         assert known == set(rows["variant"])
 
@@ -108,7 +112,9 @@ def test_groups_and_units(shown: Table) -> None:
 
 def test_two_backends_share_what_is_the_same(shown: Table) -> None:
     keys = [column.key for column in shown.columns]
-    assert not any(key.startswith(("ebops:hls4ml[", "mismatches:hls4ml[")) for key in keys)
+    once = ("ebops", "mismatches", "params_nonzero", "sparsity")
+    assert not any(key.startswith(tuple(f"{metric}:hls4ml[" for metric in once)) for key in keys)
+    assert all(any(key.startswith(f"{metric}:hls4ml:") for key in keys) for metric in once)
     assert "lut:hls4ml[backend=Vivado]:impl:estimated" in keys
     assert cell(shown, "qap", "lut:hls4ml[backend=Vivado]:impl:estimated").text == "…"
 
@@ -257,3 +263,14 @@ def test_a_simulation_that_failed_leaves_the_cost(tmp_path: Path) -> None:
     empty = cell(shown, "qat", "mismatches:hls4ml:csim vs float:simulated")
     assert (empty.text, empty.reason) == ("failed", "evaluate: killed by signal 9")
     assert not any("qkeras" in column.key for column in shown.columns)  # nothing of a failed record
+
+
+def test_what_has_a_file_shows_its_weights_beside_its_size(tmp_path: Path) -> None:
+    build(tmp_path, variants=FEW, seeds=(0,))
+    add_fpga(tmp_path, format_="overlay")
+    shown = comparison(views(frame(tmp_path))[0])
+    groups = [column.group for column in shown.columns if column.key.startswith("sparsity:hls4ml")]
+    assert groups == ["size (hls4ml)"]
+    assert not any("simulation" in remark for remark in shown.remarks)
+    groups = [title for title, _ in shown.groups if title.startswith("FPGA")]
+    assert groups == ["FPGA cost", "FPGA agreement"]  # one target needs no naming

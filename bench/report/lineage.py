@@ -69,7 +69,7 @@ def lineages(cells: Sequence[Cell]) -> list[Lineage]:
         if (cell.variant, place) in found:
             first = found[cell.variant, place]
             # The same format made in another way, such as for another backend.
-            if cell.seed != first.seed or own == keys[cell.variant, place] or not own:
+            if cell.seed != first.seed or own == keys[cell.variant, place]:
                 continue
             place = cell.target
             if (cell.variant, place) in found:

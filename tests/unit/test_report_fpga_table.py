@@ -222,6 +222,8 @@ def test_notes_on_rounding_exactness_and_time(results: Path, view: ModelView) ->
 
 def test_lineage_shows_layers_and_settings_of_the_design(results: Path) -> None:
     found = {(line.variant, line.format): line for line in lineages(read_sweep(results, "synthetic").cells)}
+    # One seed each: those of others differ by nothing but the seed.
+    assert [place for name, place in found if name == "qat"] == ["keras", "tflite", "csim", BACKENDS[1]]
     line = found["qat", "csim"]
     assert [step.step for step in line.steps] == ["train", "qkeras_qat", "to_hls", "build_overlay"]
     assert [step.step for step in found["pruned", "csim"].steps][-2:] == ["to_hls", "compile_hls"]

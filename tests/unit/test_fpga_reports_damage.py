@@ -294,3 +294,8 @@ def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ArtifactError, match=r"it cannot be read .*Permission denied"):
         read_report(FILES / HLS)
+
+
+def test_a_report_that_names_no_part(tmp_path: Path) -> None:
+    (tmp_path / "c.rpt").write_text(WHOLE[HLS].decode().replace("* Target device:", "* Other:"))
+    assert read_report(tmp_path / "c.rpt").part is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -67,6 +68,17 @@ def test_what_a_killed_child_leaves_half_is_drawn_again() -> None:
 
     with Drawing(PLANS, draw, fork=True) as work:
         assert [svg for svg, _ in work.finish()] == list(map(str, PLANS))
+
+
+def test_a_picture_that_is_not_whole_does_not_count() -> None:
+    work = Drawing(PLANS, slow, fork=False)
+    work._results = os.memfd_create("test")
+    whole = drawing._HEAD.pack(2, 1, 3) + b"a" + b"bcd"
+    os.write(work._results, whole + drawing._HEAD.pack(5, 1, 3) + b"ab")
+    work._numbers = os.open(os.devnull, os.O_RDONLY)
+    with subprocess.Popen(["true"]) as child:
+        work._child = child.pid
+        assert work._of_child() == {2: ("a", b"bcd")}
 
 
 def test_leaving_early_ends_the_child_and_closes_its_files() -> None:

@@ -155,6 +155,7 @@ def test_reports_are_the_same_with_and_without_a_child(
 
 def test_garbage_collection_is_as_it_was(tmp_path: Path) -> None:
     build(tmp_path, variants={"baseline": KINDS["baseline"]}, seeds=(0,), items=50)
+    gc.unfreeze()
     for turn in (gc.enable, gc.disable):
         turn()
         was = gc.isenabled(), gc.get_freeze_count()

@@ -112,6 +112,7 @@ STEPS: Registry[Step] = Registry(
         "to_tflite": "bench.steps.to_tflite:ToTflite",
         "qkeras_qat": "bench.steps.qkeras:QkerasQat",
         "qkeras_qap": "bench.steps.qkeras:QkerasQap",
+        "qkeras_train": "bench.steps.qkeras_train:QkerasTrain",
         "to_fixed": "bench.steps.to_fixed:ToFixed",
         "to_hls": "bench.steps.to_hls:ToHls",
         "compile_hls": "bench.steps.to_hls:CompileHls",

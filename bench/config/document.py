@@ -15,6 +15,7 @@ from bench.config.problems import Path, Problems
 
 SWEEP_FIELDS = (
     "sweep", "title", "models", "variants", "targets", "seeds", "protocol", "params", "measure", "timeout",
+    "leave_out",
 )  # fmt: skip
 MODEL_FIELDS = ("variants", "more_variants", "params")
 DEFINITION_FIELDS = ("name", "summary", "base", "params", "teacher", "trunk", "then")
@@ -90,6 +91,7 @@ class Document:
     variants: tuple[VariantUse, ...] = ()
     definitions: dict[str, Definition] = field(default_factory=dict)
     targets: list[TargetUse] = field(default_factory=list)
+    leave_out: list[Given] = field(default_factory=list)
     seeds: tuple[int, ...] = (0, 1, 2)
     protocol: Protocol = field(default_factory=Protocol)
     #: step or model name -> what is under it; sorted out by bench.config.chains
@@ -212,6 +214,10 @@ class Reader:
             document.seeds = self.seeds(top["seeds"], ("seeds",))
         if "protocol" in top:
             document.protocol = self.protocol(top["protocol"], ("protocol",))
+        for path, item in self.items(top.get("leave_out") or [], ("leave_out",)):
+            pattern = self.text(item, path)
+            if pattern:
+                document.leave_out.append(Given(pattern, path))
         if "measure" in top:
             self.measure(top["measure"], ("measure",))
         for key, item in self.mapping(top.get("timeout", {}), ("timeout",), TASK_KINDS).items():

@@ -12,7 +12,7 @@ from bench.cells import CellSpec, Chain, Protocol, StepSpec, Sweep
 from bench.config.document import Document, Given, ModelUse, Reader, StepUse, unsafe_name
 from bench.config.parameters import Parameters
 from bench.config.problems import Problems
-from bench.config.select import choose, with_baselines
+from bench.config.select import choose, leave_out, with_baselines
 from bench.config.tree import MAX_BYTES, Tree, read_value, read_yaml
 from bench.config.variants import Plan, Variants
 from bench.errors import ConfigError, did_you_mean
@@ -107,6 +107,8 @@ def make_sweep(tree: Tree, source: str, shown: str, options: Options, default_na
         document.timeouts = dict.fromkeys(("build", "evaluate", "measure"), options.timeout)
     expansion = _Expansion(document, problems, options.quick)
     cells = expansion.cells()
+    problems.raise_if_any()
+    cells = leave_out(cells, document.leave_out, problems)
     problems.raise_if_any()
     chosen = choose(cells, options.only)
     asked = [cell for cell in chosen if (cell.model, cell.variant) not in expansion.added]

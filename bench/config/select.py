@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bench.cells import CellSpec
+from bench.config.document import Given
+from bench.config.problems import Problems
 from bench.errors import ConfigError, did_you_mean
 
 
@@ -41,6 +44,28 @@ def choose(cells: tuple[CellSpec, ...], patterns: Sequence[str]) -> tuple[CellSp
                 mend=did_you_mean(pattern.split("/")[-1], parts),
             )
     return tuple(cell for cell in cells if any(matches(cell, pattern) for pattern in patterns))
+
+
+def leave_out(
+    cells: tuple[CellSpec, ...], patterns: Sequence[Given], problems: Problems
+) -> tuple[CellSpec, ...]:
+    """The cells without those that the sweep file's `leave_out` names.
+
+    Where other seeds stay, those named are gone; where a whole row of a target goes, its cells say why.
+    """
+    for pattern in patterns:
+        if not any(matches(cell, pattern.value) for cell in cells):
+            problems.add(pattern.path, f"{pattern.value!r} names no cell of the sweep")
+    if not patterns:
+        return cells
+    out = {cell.label for cell in cells if any(matches(cell, pattern.value) for pattern in patterns)}
+    stay = {(c.model, c.variant, c.target_label) for c in cells if c.label not in out}
+    reason = "left out by the sweep file"
+    return tuple(
+        cell if cell.label not in out else replace(cell, chain=None, not_applicable=reason)
+        for cell in cells
+        if cell.label not in out or (cell.model, cell.variant, cell.target_label) not in stay
+    )
 
 
 def with_baselines(

@@ -5,11 +5,14 @@ Counts are per inference: a convolution's kernel is counted once for each positi
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 from typing import Any
 
 import numpy as np
 
+from bench.steps.qkeras_network import build
 from targets.fpga.fixed import FixedPoint, FixedType
 from targets.fpga.layers import ARITHMETIC
 
@@ -49,7 +52,7 @@ def input_types(row: Any, types: FixedPoint) -> dict[str, FixedType]:
     return found
 
 
-def cost(row: Any, types: FixedPoint, qkeras_network: Any = None) -> dict[str, Any]:
+def cost(row: Any, types: FixedPoint) -> dict[str, Any]:
     """Multiplications, BOPs, EBOPs, bits of weights, modelled energy of one inference.
 
     macs: multiplications with every weight; macs_nonzero: with those that are not zero.
@@ -77,7 +80,7 @@ def cost(row: Any, types: FixedPoint, qkeras_network: Any = None) -> dict[str, A
         weight_bits += kernel.size * w + bias.size * own.bias.bits
         weight_bits_nonzero += int(np.count_nonzero(kernel)) * w + int(np.count_nonzero(bias)) * own.bias.bits
         weights_nonzero += int(np.count_nonzero(kernel) + np.count_nonzero(bias))
-    energy, source = energy_pj(qkeras_network)
+    energy, source = energy_pj(row, types)
     return {
         "macs": macs,
         "macs_nonzero": nonzero,
@@ -102,11 +105,38 @@ def used_bits(values: np.ndarray, type_: FixedType) -> np.ndarray:
     return top - lowest
 
 
-def energy_pj(network: Any) -> tuple[float | None, str]:
+def energy_pj(row: Any, types: FixedPoint) -> tuple[float | None, str]:
     """QTools' energy of one inference in picojoules and where it comes from; None where it has none.
 
-    A model of a 45 nm process (Horowitz 2014), weights and activations in SRAM; never a measurement.
+    A model of a 45 nm process (Horowitz 2014) with weights and activations in SRAM; never a
+    measurement. It counts every multiplication, also those with zero.
     """
-    if network is None:
-        return None, "QTools needs a QKeras network"
-    return None, "not computed"
+    if types.source != "qkeras":
+        return None, "QTools knows QKeras networks only"
+    network = build(row, types, stock=True)
+    from qkeras import quantized_bits
+    from qkeras.qtools import run_qtools
+    from qkeras.qtools.settings import cfg
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            tools = run_qtools.QTools(
+                network,
+                process="horowitz",
+                source_quantizers=[quantized_bits(types.input.bits, 0, alpha=1)],
+                is_inference=True,
+                weights_path=None,
+                keras_quantizer="fp32",
+                keras_accumulator="fp32",
+                for_reference=False,
+            )
+            profile = tools.pe(
+                weights_on_memory="sram",
+                activations_on_memory="sram",
+                min_sram_size=8 * 16 * 1024 * 1024,
+                rd_wr_on_io=False,
+            )
+            return float(tools.extract_energy_sum(cfg.include_energy, profile)), "QTools, Horowitz 45 nm"
+    except Exception as error:  # of a model that is shown beside other figures: never worth the variant
+        return None, f"QTools cannot model it ({type(error).__name__}: {str(error)[:120]})"

@@ -22,7 +22,6 @@ def finish_fixed(
     logits: dict[str, np.ndarray],
     facts: dict[str, Any],
     checks: Iterable[Check],
-    qkeras_network: Any = None,
 ) -> StepOutcome:
     """Save network, types and reference outputs; facts and checks of what was saved.
 
@@ -49,7 +48,7 @@ def finish_fixed(
     everything = {
         **describe(again),
         "layers": layer_facts(again, types),
-        "cost": cost(again, types, qkeras_network),
+        "cost": cost(again, types),
         "types": {"input": str(types.input)} | {n: t.to_json() for n, t in types.layers.items()},
         **facts,
     }

@@ -97,7 +97,7 @@ class QkerasQat(Step):
         if params.sparsity:
             checks.append(pruned_check({n: pair[0] for n, pair in weights.items()}, params.sparsity))
         facts = {**history.facts(), "float_val_accuracy": accuracy(parent.model, data.validation)}
-        return finish_fixed(context, row, types, weights, logits, facts, checks, network)
+        return finish_fixed(context, row, types, weights, logits, facts, checks)
 
 
 class QkerasQap(QkerasQat):

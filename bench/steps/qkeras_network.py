@@ -49,8 +49,13 @@ def _quantizers() -> tuple[Any, Any]:
     return quantized_bits, quantized_relu
 
 
-def quantizer(type_: FixedType, *, relu: bool = False) -> Any:
+def quantizer(type_: FixedType, *, relu: bool = False, stock: bool = False) -> Any:
     """The QKeras quantizer that rounds to a type.
+
+    Args:
+        relu: rectify, too.
+        stock: of QKeras' own classes, which QTools asks for: with as many bits, and no integer bits
+            where the type has a negative number of them.
 
     Raises:
         StepError: QKeras has none: it rounds half to even and saturates, and its ReLU has no sign.
@@ -58,34 +63,45 @@ def quantizer(type_: FixedType, *, relu: bool = False) -> Any:
     if (type_.rounding, type_.overflow) != MODES or (relu and type_.signed):
         raise StepError(f"QKeras has no quantizer for {type_}{' after ReLU' if relu else ''}")
     bits, relu_bits = _quantizers()
+    integer = type_.integer - type_.signed
+    if stock:
+        import qkeras
+
+        bits, relu_bits, integer = qkeras.quantized_bits, qkeras.quantized_relu, max(0, integer)
     if relu:
-        return relu_bits(type_.bits, type_.integer)
-    return bits(type_.bits, type_.integer - type_.signed, keep_negative=type_.signed, alpha=1)
+        return relu_bits(type_.bits, integer)
+    return bits(type_.bits, integer, keep_negative=type_.signed, alpha=1)
 
 
-def build(row: Any, types: FixedPoint) -> Any:
-    """The QKeras network of a network in a row (`targets.fpga.layers.in_a_row`), with its weights."""
+def build(row: Any, types: FixedPoint, *, stock: bool = False) -> Any:
+    """The QKeras network of a network in a row (`targets.fpga.layers.in_a_row`), with its weights.
+
+    Args:
+        stock: see `quantizer`.
+    """
     _, keras = load()
     import qkeras
 
     layers: list[Any] = [
         keras.layers.Input(tuple(row.input_shape[1:]), name=INPUT),
-        qkeras.QActivation(quantizer(types.input), name=INPUT + _SUFFIX),
+        qkeras.QActivation(quantizer(types.input, stock=stock), name=INPUT + _SUFFIX),
     ]
     for layer in row.layers:
         own = types.layers[layer.name]
         kind = type(layer).__name__
         if kind in ARITHMETIC:
             assert own.weight is not None and own.bias is not None
-            config = {**layer.get_config(), "kernel_quantizer": quantizer(own.weight)}
-            config["bias_quantizer"] = quantizer(own.bias)
+            config = {**layer.get_config(), "kernel_quantizer": quantizer(own.weight, stock=stock)}
+            config["bias_quantizer"] = quantizer(own.bias, stock=stock)
             config.pop("batch_input_shape", None)
             layers.append(getattr(qkeras, _LAYERS[kind])(**config))
             if own.result is not None:
-                layers.append(qkeras.QActivation(quantizer(own.result), name=layer.name + _SUFFIX))
+                layers.append(
+                    qkeras.QActivation(quantizer(own.result, stock=stock), name=layer.name + _SUFFIX)
+                )
         elif kind == "Activation":
             assert own.result is not None
-            layers.append(qkeras.QActivation(quantizer(own.result, relu=True), name=layer.name))
+            layers.append(qkeras.QActivation(quantizer(own.result, relu=True, stock=stock), name=layer.name))
         else:
             config = layer.get_config()
             config.pop("batch_input_shape", None)

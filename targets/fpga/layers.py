@@ -83,6 +83,7 @@ def in_a_row(model: Any) -> Any:
             config = {**layer.get_config(), "name": name}
             if kind in ARITHMETIC:
                 config |= {"activation": "linear", "use_bias": True, "kernel_regularizer": None}
+                config |= {"kernel_initializer": "zeros"}  # weights follow
                 kernel, *bias = (np.asarray(w) for w in layer.get_weights())
                 weights[name] = [kernel, bias[0] if bias else np.zeros(kernel.shape[-1], kernel.dtype)]
                 last = name

@@ -27,7 +27,7 @@ from targets.fpga.convert import PROJECT
 
 PROGRAM, DESCRIPTION, WEIGHTS = "simulator", "simulator.json", "weights"
 SOURCE = Path(__file__).with_name("simulate.cpp")
-FLAGS = ("-std=c++14", "-O2", "-fno-gnu-unique", "-w")
+FLAGS = ("-std=c++14", "-O1", "-fno-gnu-unique", "-w")
 #: seconds
 COMPILE_LIMIT, RUN_LIMIT = 1800.0, 1500.0
 #: inputs that one process takes at least: starting it costs as much as some hundred inputs

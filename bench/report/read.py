@@ -122,6 +122,8 @@ class Cell:
             return self.build_outcome
         if self.entry.get("skipped"):
             return Outcome("skipped", str(self.entry["skipped"]))
+        if "evaluate_key" in self.entry and self.entry["evaluate_key"] is None:
+            return Outcome("skipped", NOT_APPLICABLE + "it was built, and nothing here runs it")
         if self.evaluate is None:
             return Outcome("skipped", NOT_RUN)
         if self.evaluate.status != "ok":

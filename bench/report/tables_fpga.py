@@ -151,6 +151,24 @@ def _yes_or_no(number: Number) -> str:
     )
 
 
+EVERY_BIT = "in every bit"
+
+
+def agreements(view: ModelView) -> list[str]:
+    """Which designs give the outputs of the network that they were made from, bit for bit."""
+    found = []
+    for target in view.fpga_targets:
+        for link in view.links(target):
+            numbers = {v: view.get(v, target, "bit_exact", link) for v in view.variants}
+            exact = [v for v, number in numbers.items() if number and number.known and number.value == 1]
+            if exact and link == "csim vs qkeras":
+                found.append(
+                    f"{target}: C simulation gives QKeras' outputs {EVERY_BIT}, on all test items and seeds: "
+                    f"{', '.join(exact)}."
+                )
+    return found
+
+
 def remarks(view: ModelView) -> list[str]:
     """What to know before reading the FPGA columns; only of what is there."""
     found = []
@@ -159,6 +177,7 @@ def remarks(view: ModelView) -> list[str]:
             f"{', '.join(names)}: accuracy by bit-exact C simulation of the design, which says nothing about "
             "time; Δ is paired with the baseline in fixed point."
         )
+    found += agreements(view)
     if any(any(view.known(target, "energy_model")) for target in view.fpga_targets):
         found.append("Energy (model): Horowitz's table of a 45 nm process through QTools, not a measurement.")
     return found

@@ -8,6 +8,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from bench.report.tables import Column, Table, comparison
+from bench.report.tables_fpga import EVERY_BIT
 from bench.report.view import views
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def _below(table: Table, full: Table, width: int, names: list[str], fronts: list
     if left_out:
         legend.append(f"{left_out} more columns in the report")
     lines = ["; ".join(legend)] if legend else []
+    lines += [one_line(remark) for remark in table.remarks if EVERY_BIT in remark]
     lines += [f"{number} {one_line(text)}" for number, text in enumerate(table.footnotes, start=1)]
     wrapped: list[str] = []
     for line in lines:

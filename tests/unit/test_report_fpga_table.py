@@ -157,6 +157,21 @@ def test_remarks_say_what_simulation_and_model_are(shown: Table, tmp_path: Path)
     assert "says nothing about time" in said and "45 nm" not in said
 
 
+def test_what_is_exact_in_every_bit_is_said_in_the_terminal_too(tmp_path: Path) -> None:
+    build(tmp_path, variants=FEW, seeds=(0,))
+    add_fpga(tmp_path)
+    exact = [line for line in comparison_table(frame(tmp_path)).splitlines() if "every bit" in line]
+    assert len(exact) == 1 and "hls4ml" in exact[0]
+    assert any(remark.endswith(": qat.") for remark in comparison(views(frame(tmp_path))[0]).remarks)
+
+    def edit(record: Record) -> None:
+        if record.task.get("target") == "hls4ml" and record.result["agreement"][0]["of"] == "qkeras":
+            record.result["agreement"][1]["bit_exact"] -= 1
+
+    change(tmp_path, "evaluate", edit)
+    assert "every bit" not in comparison_table(frame(tmp_path))
+
+
 def test_the_table_is_the_same_from_csv(results: Path, tmp_path: Path, table: pd.DataFrame) -> None:
     path = write_report(results, "synthetic", tmp_path)["report.csv"]
     assert comparison_table(read_csv(path), 2000) == comparison_table(table, 2000)
@@ -273,6 +288,6 @@ def test_what_has_a_file_shows_its_weights_beside_its_size(tmp_path: Path) -> No
     shown = comparison(views(frame(tmp_path))[0])
     groups = [column.group for column in shown.columns if column.key.startswith("sparsity:hls4ml")]
     assert groups == ["size (hls4ml)"]
-    assert not any("simulation" in remark for remark in shown.remarks)
+    assert not any("nothing about time" in remark for remark in shown.remarks)
     groups = [title for title, _ in shown.groups if title.startswith("FPGA")]
     assert groups == ["FPGA cost", "FPGA agreement"]  # one target needs no naming

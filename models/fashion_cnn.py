@@ -15,6 +15,6 @@ MODEL = Model(
         "student": cnn(SHAPE, (8, 16), (32,), 10, padding="same"),
     },
     budget=Budget(epochs=12, batch_size=128, learning_rate=3e-3, schedule="cosine"),
-    finetune=Budget(epochs=6, batch_size=128, learning_rate=6e-3, schedule="cosine"),
+    finetune=Budget(epochs=12, batch_size=128, learning_rate=6e-3, schedule="cosine"),
     kind="cnn",
 )

@@ -47,7 +47,8 @@ class CheckFailed(StepError):
 
 
 class Unavailable(BenchError):
-    """Something that this machine lacks (a package, a tool, a board): the cell is skipped."""
+    """It cannot be had: this machine lacks a package, a tool or a board, or the network is of a kind
+    that the target does not know. The cell is skipped."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import StepError
+from bench.errors import Unavailable
 from bench.keras_env import load
 
 #: Keras layers that can be converted, activation functions and batch normalization besides
@@ -62,11 +62,11 @@ def in_a_row(model: Any) -> Any:
     (`dense_1_relu`), batch normalization folded in, no dropout.
 
     Raises:
-        StepError: a layer that cannot be converted, by name.
+        Unavailable: a layer that cannot be converted, by name.
     """
     reason = unsupported(model)
     if reason:
-        raise StepError(f"no fixed-point design of this network: {reason}")
+        raise Unavailable(f"there is no fixed-point design of this network: {reason}")
     _, keras = load()
     made: list[Any] = [keras.layers.Input(tuple(model.input_shape[1:]), name=INPUT)]
     weights: dict[str, list[np.ndarray]] = {}

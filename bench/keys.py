@@ -38,15 +38,19 @@ def build_key(
     model: str, seed: int, step: str, params: Mapping[str, Any], parent: str | None, teacher: str | None
 ) -> str:
     """Key of one step of a chain. `parent`, `teacher`: keys of the builds it starts from."""
+    plugin = STEPS.get(step)
+    more = plugin.identity(params)
     return digest(
         {
             "kind": "build",
             "model": model_identity(model),
             "step": step_identity(step),
-            "params": params,
+            "params": {name: value for name, value in params.items() if name not in plugin.limits},
             "seed": seed,
             "parent": parent,
             "teacher": teacher,
+            # Only where there is some: keys of steps that are packages alone stay what they were.
+            **({"identity": more} if more else {}),
         }
     )
 

@@ -101,6 +101,8 @@ class _Planner:
             plan.teacher_keys = self._chain(cell, chain.teacher, None)
         plan.build_keys = self._chain(cell, chain.steps, (plan.teacher_keys or (None,))[-1])
         artifact = plan.build_keys[-1]
+        if not target.evaluates:
+            return
         key = keys.evaluate_key(cell.model, cell.seed, cell.target, cell.options, artifact)
         plan.evaluate_key = key
         if key not in self.tasks:
@@ -146,12 +148,18 @@ class _Planner:
                     tuple(k for k in (parent, from_teacher) if k is not None),
                     f"{cell.model}/seed{cell.seed}: {label} ({cell.variant})",
                     heavy=HEAVY in step.needs,
-                    timeout=self.timeouts["build"],
-                    blocked=_no_step(spec.step) or _no_data(cell.model),
+                    timeout=self._timeout(spec),
+                    blocked=_no_step(spec) or _no_data(cell.model),
                 )
             found.append(key)
             parent = key
         return tuple(found)
+
+    def _timeout(self, spec: StepSpec) -> float:
+        """Of a build: the step's own limit (its clean-up included) before the usual one; never more
+        than the sweep says."""
+        own = STEPS.get(spec.step).timeout(spec.params)
+        return self.timeouts["build"] if own is None else min(own, self.sweep.timeouts.get("build", own))
 
     def _round(self, number: int, members: Sequence[CellPlan]) -> None:
         cell = members[0].cell
@@ -191,9 +199,9 @@ def _narrow(plan: Plan) -> None:
     wanted: set[str] = set()
     unwanted: dict[str, str] = {}
     for cell in plan.cells:
-        if cell.evaluate_key is None:
+        if not cell.build_keys:
             continue
-        own = (*cell.teacher_keys, *cell.build_keys, cell.evaluate_key)
+        own = (*cell.teacher_keys, *cell.build_keys, *filter(None, (cell.evaluate_key,)))
         blocked = [
             task.blocked for key in own if (task := plan.tasks[key]).state == "skipped" and task.blocked
         ]
@@ -226,10 +234,13 @@ def machine_id() -> str:
     return str(machine.identity()["id"])
 
 
-def _no_step(name: str) -> str | None:
-    missing = [package for package in STEPS.get(name).needs if not fingerprint.installed(package)]
-    missing += [tool for tool in STEPS.get(name).tools if which(tool) is None]
-    return f"step {name!r} needs {', '.join(missing)}, which is not installed" if missing else None
+def _no_step(spec: StepSpec) -> str | None:
+    step = STEPS.get(spec.step)
+    missing = [package for package in step.needs if not fingerprint.installed(package)]
+    missing += [tool for tool in step.tools if which(tool) is None]
+    if missing:
+        return f"step {spec.step!r} needs {', '.join(missing)}, which is not installed"
+    return step.unavailable(spec.params)
 
 
 def _no_target(name: str) -> str | None:

@@ -116,6 +116,7 @@ STEPS: Registry[Step] = Registry(
         "to_fixed": "bench.steps.to_fixed:ToFixed",
         "to_hls": "bench.steps.to_hls:ToHls",
         "compile_hls": "bench.steps.to_hls:CompileHls",
+        "build_overlay": "bench.steps.build_overlay:BuildOverlay",
     },
 )
 TARGETS: Registry[Target] = Registry(
@@ -124,6 +125,7 @@ TARGETS: Registry[Target] = Registry(
         "keras": "targets.keras_cpu:KerasCpu",
         "tflite": "targets.tflite:Tflite",
         "hls4ml": "targets.fpga.csim:Hls4ml",
+        "fpga": "targets.fpga.vendor:VendorBuild",
     },
 )
 

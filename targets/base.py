@@ -62,6 +62,7 @@ class Target(ABC):
     Attributes:
         starts_from: format of the variants' chains that it takes, where that is not `format`: the
             steps of `finish` lead from there to `format`.
+        evaluates: whether it runs artifacts; where not, a cell's builds are its result.
         scopes: what its latency can cover, in the order of the report's columns; empty where the
             target says nothing about time.
         device: cells of targets with the same device are never measured at the same time.
@@ -71,6 +72,7 @@ class Target(ABC):
     name: ClassVar[str]
     format: ClassVar[str]
     starts_from: ClassVar[str | None] = None
+    evaluates: ClassVar[bool] = True
     Options: ClassVar[type[TargetOptions]] = TargetOptions
     scopes: ClassVar[tuple[str, ...]] = ("invoke", "end_to_end")
     device: ClassVar[str] = "host"

@@ -7,6 +7,7 @@ inside `run`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,8 @@ class Artifact:
 
     Attributes:
         path: the folder. Format `keras`: `model.keras`; `tflite`: `model.tflite`;
-            `fixed`, `csim`: see `targets.fpga.fixed` and `targets.fpga.simulator`; `hls`: `project/`.
+            `fixed`, `csim`: see `targets.fpga.fixed` and `targets.fpga.simulator`; `hls`: `project/`;
+            `overlay`: see `targets.fpga.products`.
         digest: sha256 over the files' names and contents.
         facts: what the steps that made it recorded of it.
     """
@@ -90,6 +92,7 @@ class Step(ABC):
         teacher: whether it learns from the chain's teacher.
         needs: import names of packages that it cannot do without.
         tools: programs that must be on PATH; their versions are in the facts of what they made.
+        limits: parameters that bound a run and decide nothing of what it makes: not part of the key.
     """
 
     name: ClassVar[str]
@@ -99,6 +102,19 @@ class Step(ABC):
     teacher: ClassVar[Literal["no", "optional", "required"]] = "no"
     needs: ClassVar[tuple[str, ...]] = ("tensorflow", "tf_keras")
     tools: ClassVar[tuple[str, ...]] = ()
+    limits: ClassVar[tuple[str, ...]] = ()
+
+    def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What else decides what it makes, for the key: versions of tools that are no packages."""
+        return {}
+
+    def unavailable(self, params: Mapping[str, Any]) -> str | None:
+        """Why it cannot run here with these parameters, with the mend, or None. Runs nothing long."""
+        return None
+
+    def timeout(self, params: Mapping[str, Any]) -> float | None:
+        """Seconds after which a run is ended, where it has a limit of its own."""
+        return None
 
     @abstractmethod
     def run(self, context: StepContext) -> StepOutcome:

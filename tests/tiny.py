@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -117,3 +122,32 @@ def run(
 def failed(outcome: StepOutcome) -> list[str]:
     """Names of the checks that did not pass."""
     return [check.name for check in outcome.checks if not check.passed]
+
+
+def step(name: str, **params: Any) -> tuple[Any, ...]:
+    """A step with its parameters, as `made` takes it."""
+    return name, *sorted(params.items())
+
+
+TRAIN, QAT = step("train"), step("qkeras_qat", epochs=1)
+
+
+@cache
+def made(model: str, *steps: tuple[Any, ...]) -> Artifact:
+    """The artifact at the end of a chain, made once in a run of the tests: copy it before changing it."""
+    *before, (name, *params) = steps
+    parent = made(model, *before) if before else None
+    folder = Path(tempfile.mkdtemp(prefix="bench-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    models = {known.name: known for known in (MLP, CNN)}
+    # Not optimised: compiled in half the time to a program that gives the same bits.
+    with mock.patch("targets.fpga.simulator.FLAGS", ("-std=c++14", "-O0", "-fno-gnu-unique", "-w")):
+        artifact, outcome = run(name, folder, model=models[model], parent=parent, **dict(params))
+    assert not failed(outcome), outcome.checks
+    return artifact
+
+
+def copied(artifact: Artifact, out: Path) -> Path:
+    """Its files, to be changed."""
+    shutil.copytree(artifact.path, out)
+    return out

@@ -29,6 +29,8 @@ def unsupported(model: Any) -> str | None:
         if kind == "BatchNormalization":
             if before not in ARITHMETIC:
                 return f"{where} does not follow a layer that it can be folded into"
+            if np.atleast_1d(layer.axis).tolist() != [len(layer.input_shape) - 1]:
+                return f"{where} is over another axis than the channels"
         elif kind in ARITHMETIC:
             if kind != "Dense" and getattr(layer, "groups", 1) != 1:
                 return f"{where} has groups"
@@ -91,6 +93,9 @@ def in_a_row(model: Any) -> Any:
             made.append(type(layer).from_config(config))
         if activation_of(layer) == "relu":
             made.append(keras.layers.Activation("relu", name=name if kind == "ReLU" else f"{name}_relu"))
+    names = [layer.name for layer in made[1:]]
+    if clash := next((name for name in names if names.count(name) > 1), None):
+        raise Unavailable(f"two layers of the fixed-point design would have the name {clash!r}")
     network = keras.Sequential(made)
     for name, values in weights.items():
         network.get_layer(name).set_weights(values)

@@ -146,10 +146,10 @@ class Simulator:
         return rows[:, : self.outputs], found
 
     def _flat(self, x: np.ndarray) -> np.ndarray:
-        flat = np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
-        if len(x) and flat.shape[1] != self.inputs:
-            raise StepError(f"inputs have {flat.shape[1]} values, the simulation wants {self.inputs}")
-        return flat.reshape(len(x), self.inputs)
+        values = math.prod(x.shape[1:])
+        if values != self.inputs:
+            raise StepError(f"inputs have {values} values, the simulation wants {self.inputs}")
+        return np.ascontiguousarray(x, np.float32).reshape(len(x), values)
 
     def _run(self, flat: np.ndarray, arguments: Sequence[str] = (), width: int | None = None) -> np.ndarray:
         width = width or self.outputs

@@ -126,6 +126,7 @@ TARGETS: Registry[Target] = Registry(
         "tflite": "targets.tflite:Tflite",
         "hls4ml": "targets.fpga.csim:Hls4ml",
         "fpga": "targets.fpga.vendor:VendorBuild",
+        "fpga_project": "targets.fpga.vendor:WrittenProject",
     },
 )
 

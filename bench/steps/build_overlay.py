@@ -111,11 +111,18 @@ class BuildOverlay(Step):
 
 
 def finish(
-    context: StepContext, made: Products, versions: Mapping[str, Any], params: Mapping[str, Any], **more: Any
+    context: StepContext,
+    made: Products,
+    versions: Mapping[str, Any],
+    params: Mapping[str, Any],
+    *,
+    proven: bool = True,
+    **more: Any,
 ) -> dict[str, Any]:
     """Put the products into the artifact's folder, with the manifest; returns facts of both.
 
     Args:
+        proven: it was made from the parent; else the manifest links it to nothing.
         more: fields of the manifest.
     """
     assert context.parent is not None
@@ -131,7 +138,7 @@ def finish(
     written = manifest.write(
         context.out,
         "overlay",
-        links=links(parent),
+        links=links(parent) if proven else {},
         model=context.model.name,
         seed=context.seed,
         stem=stem,

@@ -22,6 +22,7 @@ SUPPORTED: dict[str, tuple[str, ...]] = {
 #: period of the clock in VivadoAccelerator's block designs, whatever the project asks for
 BLOCK_DESIGN_NS = 10.0
 DEFAULT_PART = BOARDS["pynq-z2"]
+NO_HLS4ML = "hls4ml is not installed: uv sync --extra train (or pip install 'edge-bench[train]')"
 
 
 class VendorOptions(TargetOptions):
@@ -122,7 +123,7 @@ class VendorBuild(Target):
         from targets.fpga.tools import tools_for
 
         if not installed("hls4ml"):
-            return "hls4ml is not installed: uv sync --extra train (or pip install 'edge-bench[train]')"
+            return NO_HLS4ML
         reasons = []
         for backend in ("VivadoAccelerator", "Vitis"):
             try:
@@ -136,3 +137,16 @@ class VendorBuild(Target):
         from bench.errors import Unavailable
 
         raise Unavailable("an overlay runs on its board only", mend="Take a target that has the board.")
+
+
+class WrittenProject(VendorBuild):
+    """The project that the vendor's tools would build, only written: needs none of them."""
+
+    name: ClassVar[str] = "fpga_project"
+    format: ClassVar[str] = "hls"
+
+    def finish(self, options: Any) -> tuple[StepSpec, ...]:
+        return super().finish(options)[:1]
+
+    def unavailable(self) -> str | None:
+        return None if installed("hls4ml") else NO_HLS4ML

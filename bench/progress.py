@@ -210,7 +210,8 @@ class LiveReporter(_Counting):
         for task, since in self.running.values():
             table.add_row(Text(task.label), Text(duration(time.monotonic() - since)))
         head = Text(f"{self.done} of {self.total} tasks done, about {self.eta()} left")
-        bar = ProgressBar(total=max(1, self.total), completed=self.done, width=40)
+        bar = Table.grid()  # alone, a bar does not end its line
+        bar.add_row(ProgressBar(total=max(1, self.total), completed=self.done, width=40))
         self._live.update(Group(head, bar, table), refresh=True)
 
 

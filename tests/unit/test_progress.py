@@ -100,6 +100,13 @@ def test_the_display_shows_what_runs_and_keeps_errors(plan: Plan) -> None:
     assert "toy: 1 tasks run" in stream.getvalue() and "--retry-failed" in stream.getvalue()
 
 
+def test_the_bar_has_a_line_of_its_own(plan: Plan) -> None:
+    reporter, stream = live(plan)
+    first = next(iter(plan.tasks.values()))
+    reporter.started(first)
+    assert not any("━" in line and first.label in line for line in stream.getvalue().splitlines())
+
+
 def test_nothing_is_drawn_while_measuring(plan: Plan) -> None:
     reporter, stream = live(plan)
     reporter.measuring(2)

@@ -26,6 +26,7 @@ class Part:
         enables: what it is for.
         install: the command that brings it.
         keras: a Keras 2 library, which only imports in the order that `bench.keras_env` knows.
+        vendor: also looked for below `XILINX_*` and the usual places of an installation.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Part:
     install: str
     program: bool = False
     keras: bool = False
+    vendor: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ def _extra(name: str) -> str:
     return f"uv sync --inexact --extra {name}   (or: pip install 'edge-bench[{name}]')"
 
 
+_VENDOR = "AMD's installer; put its bin/ on PATH or set XILINX_"
+_PATCH = " (with the Y2K22 patch, answer record 76960)"
+
 PARTS = (
     Part("tensorflow", "tensorflow", "training, conversion, the keras target", _extra("train"), keras=True),
     Part("tf-keras", "tf_keras", "every keras step (Keras 2)", _extra("train"), keras=True),
@@ -61,12 +66,53 @@ PARTS = (
     ),
     Part("ai-edge-litert", "ai_edge_litert", "the tflite target and `bench measure`", _extra("train")),
     Part("scikit-learn", "sklearn", "the digits data set", _extra("train")),
+    Part("qkeras", "qkeras", "qat and qap for FPGA", _extra("train"), keras=True),
+    Part("hls4ml", "hls4ml", "the hls4ml target, projects of `bench build`", _extra("train"), keras=True),
+    Part("g++", "g++", "the hls4ml target (C simulation)", "apt-get install g++", program=True),
+    Part(
+        "vivado_hls",
+        "vivado_hls",
+        "`bench build --tool vivado` (up to 2020.1)",
+        f"{_VENDOR}HLS{_PATCH}",
+        program=True,
+        vendor=True,
+    ),
+    Part(
+        "vivado",
+        "vivado",
+        "bitstreams (of vivado_hls's release) and `--vsynth`",
+        f"{_VENDOR}VIVADO",
+        program=True,
+        vendor=True,
+    ),
+    Part(
+        "vitis-run",
+        "vitis-run",
+        "`bench build --tool vitis` (2023.1 or later)",
+        f"{_VENDOR}VITIS",
+        program=True,
+        vendor=True,
+    ),
+    Part(
+        "vitis_hls",
+        "vitis_hls",
+        "`bench build --tool vitis` where there is no vitis-run (2022.2 or later)",
+        f"{_VENDOR}VITIS",
+        program=True,
+        vendor=True,
+    ),
     Part("pyarrow", "pyarrow", "`bench export --format parquet`", _extra("parquet")),
 )
 
 
 def find(part: Part, *, imports: bool = False) -> Finding:
     """Look for a part without importing it; with `imports`, import it in a process of its own too."""
+    if part.vendor:
+        from targets.fpga import tools
+
+        tool = tools.find(part.module)
+        detail = f"{tool.version or 'unknown version'}, {tool.path}" if tool else ""
+        return Finding(part, "ok" if tool else "missing", detail)
     if part.program:
         place = shutil.which(part.module)
         return Finding(part, "ok" if place else "missing", place or "")

@@ -56,7 +56,7 @@ def _synthesis(found: Products, part: str | None, top: str | None) -> Check:
 def _bitstream(found: Products, part: str | None) -> Check:
     name = "bitstream"
     if found.bit is None:
-        return Check(name, False, "the tools ended well, but there is no .bit file")
+        return Check(name, False, "there is no .bit file, however the tools ended")
     if found.header is None:
         return Check(name, False, found.unread.get("bitstream", "it cannot be read"))
     if part and not same_part(found.header.part, part):
@@ -84,7 +84,13 @@ def _implemented(found: Products) -> Check:
 def _timing(found: Products, merged: dict[str, Any], part: str | None) -> Check:
     name, timing = "timing met", merged["timing"]
     for report in found.reports:
-        if report.kind == "timing" and part and report.part and not same_part(report.part, part):
+        if report.kind != "timing":
+            continue
+        if found.header and report.top and report.top != found.header.design:
+            return Check(
+                name, False, f"the timing report is of {report.top}, the bit of {found.header.design}"
+            )
+        if part and report.part and not same_part(report.part, part):
             return Check(name, False, f"the timing report is for {report.part}, not for {part}")
     if timing.get("stage") != "impl":
         return Check(name, False, "there is no timing report of the routed design")

@@ -25,7 +25,7 @@ from targets.fpga.reports import HardwareReport, find_reports, merge, problems, 
 from targets.fpga.reports.model import STAGES
 
 #: bounds of what is looked through, far above any real project
-MAX_ENTRIES, MAX_DEPTH = 500_000, 24
+MAX_ENTRIES, MAX_DEPTH, MAX_IP_BYTES = 500_000, 24, 2 << 30
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,9 @@ def collect(found: Products, out: Path, stem: str) -> None:
     if found.bit is not None and found.driver is not None:
         shutil.copyfile(found.driver, out / "overlay" / found.driver.name)
     if found.bit is None and found.ip is not None:
+        parts = [found.ip, *found.ip.rglob("*")] if found.ip.is_dir() else [found.ip]
+        if sum(path.lstat().st_size for path in parts) > MAX_IP_BYTES:
+            raise ArtifactError("the IP core is larger than any real one", where=str(found.ip))
         if found.ip.is_dir():
             shutil.copytree(found.ip, out / "ip", ignore=_links)
         else:

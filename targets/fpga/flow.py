@@ -18,6 +18,7 @@ from targets.fpga.tools import LAST_Y2K22, Y2K22, Tool
 WITH_BITSTREAM = ("VivadoAccelerator", "VitisUnified")
 VIVADO_FAMILY = ("Vivado", "VivadoAccelerator")
 _SETTING = re.compile(r'^\s*set\s+(\w+)\s+"?([^"\n]*?)"?\s*$', re.MULTILINE)
+_NO_BOARD = ("[Board 49-71]", "Invalid board part")
 _Y2K22_SIGNS = ("bad lexical cast", "is an invalid argument. Please specify an integer value")
 
 
@@ -185,6 +186,10 @@ def _failure(arguments: Sequence[str], tool: Tool, ended: Ended, limits: Limits,
         how, mend = f"failed (exit code {ended.code})", None
     if tool.name == "vivado_hls" or (tool.version or "9") <= LAST_Y2K22:
         mend = Y2K22 if any(sign in text for sign in _Y2K22_SIGNS) else mend
+    if any(sign in text for sign in _NO_BOARD):
+        mend = (
+            "Install the board files of the board (into data/boards/board_files of the Vivado installation)."
+        )
     last = _last_lines(text)
     told = f"; last lines of its log: {' | '.join(last)}" if last else ""
     return StepError(f"{arguments[0]} ({' '.join(arguments[1:4])}) {how}{told}", mend=mend)

@@ -136,3 +136,17 @@ def sweep(name: str = "vendor", backend: str = "VivadoAccelerator", n_out: int =
 def copy_finished(source: Path, place: Path) -> Path:
     shutil.copytree(source, place)
     return place
+
+
+def main(root: str) -> int:
+    """Run the sweep on a folder, in a process of its own (for tests that kill it)."""
+    from bench.progress import PlainReporter
+    from bench.run import run_sweep
+    from bench.store import Store
+
+    registry.load_plugins()
+    return run_sweep(sweep(), Store(root), reporter=PlainReporter()).exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

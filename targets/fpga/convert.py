@@ -88,7 +88,7 @@ def _forget_here_and_now(project: Path) -> None:
         archive.unlink()
     (project / "keras_model.keras").unlink(missing_ok=True)
     settings, build = project / "hls4ml_config.yml", project / "build_lib.sh"
-    here = re.compile(r"^(KerasModel|OutputDir|Stamp):.*\n", re.MULTILINE)
+    here = re.compile(r"^(KerasModel|OutputDir|Stamp):.*\n(?: .*\n)*", re.MULTILINE)
     settings.write_text(here.sub("", settings.read_text()) + "OutputDir: .\n")
     build.write_text(re.sub(r"^LIB_STAMP=.*$", f"LIB_STAMP={PROJECT}", build.read_text(), flags=re.MULTILINE))
 

@@ -1,0 +1,327 @@
+"""Verilog of a design: one small state machine a stage, element after element between them.
+
+Each stage keeps its whole input in a memory and is in one of three states:
+
+LOAD  takes one element a cycle (`in_ready` is high) until the input is complete;
+RUN   reads one element a cycle: all taps of a window, for P outputs at a time, then three cycles until
+      the sums are finished (`stages.DRAIN`);
+EMIT  gives those outputs, one a cycle while `out_ready` is high; then RUN again, or LOAD after the last.
+
+A stage loads while the one before it emits, so that from the last element taken to the last given a stage
+takes `positions x sum over groups (taps + DRAIN + outputs of the group)` cycles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from targets.fpga.rtl.cast import cast_lines
+from targets.fpga.rtl.stages import Cast, Design, MaxPool, Multiply, Number, Stage, Window, numbers
+
+TOP = "network"
+
+
+def write(design: Design, folder: Path) -> list[Path]:
+    """Write `network.v`, one file a stage and the weights' `.hex` files; returns the Verilog files."""
+    wires = list(numbers(design))
+    files = []
+    for index, stage in enumerate(design.stages):
+        name = module_name(index, stage)
+        path = folder / f"{name}.v"
+        text = multiply(name, stage) if isinstance(stage, Multiply) else max_pool(name, stage)
+        path.write_text(text)
+        files.append(path)
+        if isinstance(stage, Multiply):
+            (folder / f"{name}_weights.hex").write_text(_weights_hex(stage))
+            (folder / f"{name}_bias.hex").write_text(_bias_hex(stage))
+    top = folder / f"{TOP}.v"
+    top.write_text(_top(design, wires))
+    return [top, *files]
+
+
+def module_name(index: int, stage: Stage) -> str:
+    return f"stage{index}_{stage.name}"
+
+
+def _top(design: Design, wires: Sequence[Number]) -> str:
+    first, last = wires[0], wires[-1]
+    lines = [
+        f"// Takes {design.inputs} codes of {design.input}, gives {design.outputs} codes.",
+        f"module {TOP} (",
+        "  input wire clk, input wire rst,",
+        f"  input wire in_valid, output wire in_ready, input wire [{first.bits - 1}:0] in_data,",
+        f"  output wire out_valid, input wire out_ready, output wire [{last.bits - 1}:0] out_data",
+        ");",
+    ]
+    for index, number in enumerate(wires):
+        lines.append(f"  wire valid{index}, ready{index}; wire [{number.bits - 1}:0] data{index};")
+    lines += ["  assign valid0 = in_valid, in_ready = ready0, data0 = in_data;"]
+    for index, stage in enumerate(design.stages):
+        lines.append(
+            f"  {module_name(index, stage)} s{index} (.clk(clk), .rst(rst), .in_valid(valid{index}), "
+            f".in_ready(ready{index}), .in_data(data{index}), .out_valid(valid{index + 1}), "
+            f".out_ready(ready{index + 1}), .out_data(data{index + 1}));"
+        )
+    end = len(design.stages)
+    lines += [
+        f"  assign out_valid = valid{end}, ready{end} = out_ready, out_data = data{end};",
+        "endmodule",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _bits(count: int) -> int:
+    """Width of a counter from 0 to count - 1."""
+    return max(1, (count - 1).bit_length())
+
+
+def _head(name: str, source: Number, result: Number, about: str) -> list[str]:
+    return [
+        f"// {about}",
+        f"module {name} (",
+        "  input wire clk, input wire rst,",
+        f"  input wire in_valid, output wire in_ready, input wire [{source.bits - 1}:0] in_data,",
+        f"  output wire out_valid, input wire out_ready, output wire [{result.bits - 1}:0] out_data",
+        ");",
+        "  localparam LOAD = 2'd0, RUN = 2'd1, WAIT = 2'd2, EMIT = 2'd3;",
+        "  reg [1:0] state;",
+        "  assign in_ready = state == LOAD;",
+        "  assign out_valid = state == EMIT;",
+    ]
+
+
+def _result(stage: Stage) -> Number:
+    own = stage.sum if isinstance(stage, Multiply) else stage.input
+    return Number.of(stage.casts[-1].type) if stage.casts else own
+
+
+def _casts(stage: Stage, source: str, number: Number) -> tuple[list[str], str]:
+    lines: list[str] = []
+    for place, cast in enumerate(stage.casts):
+        lines += ["  " + line for line in cast_lines(source, number, cast, f"c{place}")]
+        source, number = f"c{place}", Number.of(cast.type)
+    return lines, source
+
+
+def _signed(name: str, number: Number) -> str:
+    return f"$signed({name})" if number.signed else f"$signed({{1'b0, {name}}})"
+
+
+def _memory(stage: Stage, window: Window) -> list[str]:
+    """The input memory, its load counter, and the read port with zeros outside the image."""
+    source, size = stage.input, window.inputs
+    return [
+        f"  reg [{source.bits - 1}:0] memory [0:{size - 1}];",
+        f"  reg [{_bits(size) - 1}:0] loaded;",
+        "  always @(posedge clk) if (in_valid && in_ready) memory[loaded] <= in_data;",
+    ]
+
+
+def _walk(window: Window, channel: str) -> list[str]:
+    """Wires `address` and `within` of the element under the window's tap."""
+    dense = window.kernel == (1, 1) and window.positions == 1 and (window.height, window.width) == (1, 1)
+    bits = _bits(window.inputs)
+    if dense:
+        return [f"  wire [{bits - 1}:0] address = {channel};", "  wire within = 1'b1;"]
+    (ph, pw), (sh, sw) = window.pad, window.stride
+    return [
+        f"  wire signed [31:0] y = $signed({{1'b0, row}}) * {sh} + $signed({{1'b0, tap_row}}) - {ph};",
+        f"  wire signed [31:0] z = $signed({{1'b0, column}}) * {sw} + $signed({{1'b0, tap_column}}) - {pw};",
+        f"  wire within = y >= 0 && y < {window.height} && z >= 0 && z < {window.width};",
+        f"  wire [31:0] place = (y * {window.width} + z) * {window.channels} + {channel};",
+        f"  wire [{bits - 1}:0] address = place[{bits - 1}:0];",
+    ]
+
+
+def _counters(*names_and_counts: tuple[str, int]) -> list[str]:
+    return [f"  reg [{_bits(count) - 1}:0] {name};" for name, count in names_and_counts]
+
+
+def _advance(nested: Sequence[tuple[str, int]], indent: str) -> list[str]:
+    """Count like an odometer, the first name fastest."""
+    lines, depth = [], 0
+    for name, count in nested:
+        lines.append(f"{indent}{'  ' * depth}if ({name} == {count - 1}) begin {name} <= 0;")
+        depth += 1
+    for back in range(depth - 1, -1, -1):
+        name = nested[back][0]
+        lines.append(f"{indent}{'  ' * back}end else {name} <= {name} + 1'b1;")
+    return lines
+
+
+def multiply(name: str, stage: Multiply) -> str:
+    """A dense or convolution stage."""
+    window, source, total = stage.window, stage.input, stage.sum
+    result = _result(stage)
+    p, groups = stage.multipliers, stage.groups
+    height, width = window.kernel
+    taps = [("tap_channel", window.channels), ("tap_column", width), ("tap_row", height)]
+    over = [("group", len(groups)), ("column", window.columns), ("row", window.rows)]
+    w, b = stage.weight.bits, total.width
+    depth = len(groups) * stage.taps
+    product = source.width + w
+    lines = _head(
+        name,
+        source,
+        result,
+        f"{stage.name}: {stage.taps} taps, {stage.outputs} outputs, {p} multipliers, sums of {b} bits",
+    )
+    lines += _memory(stage, window) + _counters(*taps, *over, ("lane", p))
+    lines += [f"  reg [{_bits(depth) - 1}:0] word;", "  reg [1:0] drained;"]
+    lines += _walk(window, "tap_channel")
+    lines += [
+        f"  reg [{p * w - 1}:0] weights [0:{depth - 1}];",
+        f"  reg [{p * b - 1}:0] biases [0:{len(groups) - 1}];",
+        f'  initial $readmemh("{name}_weights.hex", weights);',
+        f'  initial $readmemh("{name}_bias.hex", biases);',
+        f"  reg [{source.bits - 1}:0] x; reg [{p * w - 1}:0] weight; reg x_valid, p_valid, zero;",
+        f"  wire signed [{source.width - 1}:0] operand = zero ? {source.width}'sd0 : {_signed('x', source)};",
+        "  always @(posedge clk) begin",
+        "    x <= memory[address]; zero <= !within; weight <= weights[word];",
+        "    x_valid <= state == RUN && !rst; p_valid <= x_valid && !rst;",
+        "  end",
+        f"  wire [{p * b - 1}:0] bias = biases[group];",
+        f"  wire [{p * b - 1}:0] sums;",
+        "  wire start = state == RUN && first;",
+        "  reg first;",
+        "  genvar i;",
+        f"  generate for (i = 0; i < {p}; i = i + 1) begin : mac",
+        f"    reg signed [{product - 1}:0] product; reg signed [{b - 1}:0] sum;",
+        f"    wire signed [{product - 1}:0] exact = product;",
+    ]
+    lines += ["  " + line for line in _product(stage, product)]
+    lines += [
+        "    always @(posedge clk) begin",
+        f"      product <= operand * $signed(weight[i*{w} +: {w}]);",
+        f"      if (start) sum <= $signed(bias[i*{b} +: {b}]);",
+        "      else if (p_valid) sum <= sum + addend;",
+        "    end",
+        f"    assign sums[i*{b} +: {b}] = sum;",
+        "  end endgenerate",
+        f"  wire signed [{b - 1}:0] chosen = $signed(sums[lane*{b} +: {b}]);",
+    ]
+    cast, outcome = _casts(stage, "chosen", Number(total.bits, total.fraction))
+    lines += [*cast, f"  assign out_data = {outcome}[{result.bits - 1}:0];"]
+    size = f"(group == {len(groups) - 1} ? {groups[-1] - 1} : {p - 1})"
+    last_position = f"column == {window.columns - 1} && row == {window.rows - 1}"
+    clear = " ".join(f"{n} <= 0;" for n, _ in (*taps, *over))
+    window_done = " && ".join(f"{n} == {c - 1}" for n, c in taps)
+    lines += [
+        "  always @(posedge clk) if (rst) begin",
+        f"    state <= LOAD; loaded <= 0; word <= 0; drained <= 0; lane <= 0; first <= 1'b1; {clear}",
+        "  end else case (state)",
+        f"    LOAD: if (in_valid) begin if (loaded == {window.inputs - 1}) begin loaded <= 0; state <= RUN; "
+        "first <= 1'b1; end else loaded <= loaded + 1'b1; end",
+        "    RUN: begin",
+        "      first <= 1'b0;",
+        f"      word <= word == {depth - 1} ? 0 : word + 1'b1;",
+        f"      if ({window_done}) begin state <= WAIT; drained <= 0; end",
+        *_advance(taps, "      "),
+        "    end",
+        "    WAIT: begin",
+        "      drained <= drained + 1'b1;",
+        "      if (drained == 2) begin state <= EMIT; lane <= 0; end",
+        "    end",
+        "    EMIT: if (out_ready) begin",
+        f"      if (lane == {size}) begin",
+        "        lane <= 0; first <= 1'b1;",
+        f"        state <= group == {len(groups) - 1} && {last_position} ? LOAD : RUN;",
+        *_advance(over, "        "),
+        "      end else lane <= lane + 1'b1;",
+        "    end",
+        "  endcase",
+        "endmodule",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _product(stage: Multiply, width: int) -> list[str]:
+    """The wire `addend`: the product at the place of the sum's point."""
+    total = stage.sum
+    number = Number(width, stage.input.fraction + stage.weight.fraction)
+    if stage.given is not None:
+        return ["  " + line for line in cast_lines("exact", number, Cast(stage.given), "addend")]
+    shift = total.fraction - number.fraction
+    return [f"  wire signed [{total.width - 1}:0] addend = exact <<< {shift};"]
+
+
+def max_pool(name: str, stage: MaxPool) -> str:
+    """A max pooling stage."""
+    window, source, result = stage.window, stage.input, _result(stage)
+    height, width = window.kernel
+    taps = [("tap_column", width), ("tap_row", height)]
+    over = [("channel", window.channels), ("column", window.columns), ("row", window.rows)]
+    lines = _head(name, source, result, f"{stage.name}: largest of {height} x {width}")
+    lines += _memory(stage, window) + _counters(*taps, *over) + ["  reg [1:0] drained; reg first;"]
+    lines += _walk(window, "channel")
+    clear = " ".join(f"{n} <= 0;" for n, _ in (*taps, *over))
+    window_done = " && ".join(f"{n} == {c - 1}" for n, c in taps)
+    done = f"channel == {window.channels - 1} && column == {window.columns - 1} && row == {window.rows - 1}"
+    lines += [
+        f"  reg [{source.bits - 1}:0] x; reg x_valid, x_first, none;",
+        f"  wire signed [{source.width - 1}:0] value = {_signed('x', source)};",
+        f"  reg signed [{source.width - 1}:0] largest;",
+        "  always @(posedge clk) begin",
+        "    x <= memory[address]; none <= !within; x_valid <= state == RUN && !rst; x_first <= first;",
+        "    if (x_valid && !none && (x_first || value > largest)) largest <= value;",
+        "  end",
+    ]
+    cast, outcome = _casts(stage, "largest", source)
+    lines += cast
+    lines += [
+        f"  assign out_data = {outcome}[{result.bits - 1}:0];",
+        "  always @(posedge clk) if (rst) begin",
+        f"    state <= LOAD; loaded <= 0; drained <= 0; first <= 1'b1; {clear}",
+        "  end else case (state)",
+        f"    LOAD: if (in_valid) begin if (loaded == {window.inputs - 1}) begin loaded <= 0; state <= RUN; "
+        "first <= 1'b1; end else loaded <= loaded + 1'b1; end",
+        "    RUN: begin",
+        "      first <= 1'b0;",
+        f"      if ({window_done}) begin state <= WAIT; drained <= 0; end",
+        *_advance(taps, "      "),
+        "    end",
+        "    WAIT: begin drained <= drained + 1'b1; if (drained == 2) state <= EMIT; end",
+        "    EMIT: if (out_ready) begin",
+        "      first <= 1'b1;",
+        f"      state <= {done} ? LOAD : RUN;",
+        *_advance(over, "      "),
+        "    end",
+        "  endcase",
+        "endmodule",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _hex(codes: Sequence[int], bits: int) -> str:
+    """Codes side by side in one word, the first lowest."""
+    word = 0
+    for place, code in enumerate(codes):
+        word |= (int(code) & ((1 << bits) - 1)) << (place * bits)
+    return f"{word:0{(len(codes) * bits + 3) // 4}x}"
+
+
+def _weights_hex(stage: Multiply) -> str:
+    p, flat = stage.multipliers, stage.weights.reshape(-1, stage.outputs)
+    padded = np.zeros((len(flat), len(stage.groups) * p), np.int64)
+    padded[:, : stage.outputs] = flat
+    words = [
+        _hex(padded[tap, group * p : group * p + p].tolist(), stage.weight.bits)
+        for group in range(len(stage.groups))
+        for tap in range(len(flat))
+    ]
+    return "\n".join(words) + "\n"
+
+
+def _bias_hex(stage: Multiply) -> str:
+    p, total = stage.multipliers, stage.sum
+    shift = total.fraction - stage.bias_number.fraction
+    codes = [int(code) << shift if shift >= 0 else int(code) >> -shift for code in stage.bias]
+    codes += [0] * (len(stage.groups) * p - len(codes))
+    words = [_hex(codes[group * p : group * p + p], total.width) for group in range(len(stage.groups))]
+    return "\n".join(words) + "\n"

@@ -59,9 +59,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The layers, the limit to unrolling, and the device (None if it is not in the table)."""
+    """The layers, the limit to unrolling and splitting, and the device (None if it is not in the table).
+
+    Attributes:
+        arrays: name and size of those that are split into single elements (all values of a tensor at once).
+    """
 
     layers: tuple[Layer, ...]
+    arrays: tuple[tuple[str, int], ...]
     limit: int
     part: str
     device: Device | None
@@ -86,6 +91,12 @@ class Estimate:
                     f"{self.limit:,}: use strategy resource with a reuse factor of {reuse} or more, or a "
                     "smaller layer"
                 )
+        found += [
+            f"array {name!r} of {size:,} elements is split into all of them, the tool's limit is {self.limit:,}: "
+            "use io_stream"
+            for name, size in self.arrays
+            if size > self.limit
+        ]
         capacity = self.capacity
         if capacity is not None and self.device is not None and self.ebops > FACTOR * capacity:
             found.append(
@@ -141,7 +152,14 @@ def estimate(project: Path) -> Estimate:
         device = device_of(settings.part)
     except ConfigError:
         device = None
-    return Estimate(layers, settings.partition_limit, settings.part, device)
+    return Estimate(layers, _split(calls), settings.partition_limit, settings.part, device)
+
+
+def _split(calls: str) -> tuple[tuple[str, int], ...]:
+    """Arrays of the top function that are split completely, with their sizes."""
+    whole = re.findall(r"#pragma HLS ARRAY_(?:PARTITION|RESHAPE) variable=(\w+) complete", calls)
+    sizes = dict(re.findall(r"\b(\w+)\[(\d+(?:\*\d+)*)\]", calls))
+    return tuple((name, math.prod(map(int, sizes[name].split("*")))) for name in whole if name in sizes)
 
 
 def _layer(
@@ -152,13 +170,16 @@ def _layer(
     firmware: Path,
 ) -> Layer:
     values = dict(_CONSTANT.findall(match["body"]))
-    name = match["layer"] or match["name"]
     inner = structs.get(f"{match['name']}_mult")
+    # The comment with the layer's name stands above the first of its structures.
+    name = match["layer"] or (inner and inner["layer"]) or match["name"]
     at = dict(_CONSTANT.findall(inner["body"])) if inner is not None else values
     products, reuse = int(at["n_in"]) * int(at["n_out"]), int(at["reuse_factor"])
     strategy = at.get("strategy") or values.get("strategy") or "latency"
     # Position for position: a convolution repeats its products in time, unless told to stand side by side.
-    pixels = int(values.get("n_pixels", 1)) if values.get("n_pixels", "1").isdecimal() else 1
+    positions = int(values.get("out_height", 1)) * int(values.get("out_width", 1))
+    partitions = values.get("n_partitions", "")
+    pixels = max(1, positions // int(partitions)) if partitions.isdecimal() else 1
     number = re.sub(r"\D", "", match["name"])
     weights = _weights(firmware, number)
     input_bits = _input_bits(calls, match["name"], types)

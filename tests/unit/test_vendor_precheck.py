@@ -65,3 +65,13 @@ def test_what_is_no_project_is_refused(tmp_path: Path) -> None:
     (tmp_path / "firmware" / "parameters.h").unlink()
     with pytest.raises(ArtifactError, match="not a project"):
         estimate(tmp_path)
+
+
+def test_an_array_split_into_too_many_elements(tmp_path: Path) -> None:
+    project = vendor.project(tmp_path)
+    with (project / "firmware" / "network.cpp").open("a") as stream:
+        stream.write(
+            "layer2_t layer2_out[26*26*16];\n#pragma HLS ARRAY_PARTITION variable=layer2_out complete\n"
+        )
+    found = estimate(project).refusals()
+    assert "array 'layer2_out' of 10,816 elements" in found[0] and "io_stream" in found[0]

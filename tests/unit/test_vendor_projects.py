@@ -99,4 +99,9 @@ def test_estimate_of_a_convolution_counts_one_position(fixed: dict[str, Artifact
         ("conv2d", 9 * 6),
         ("conv2d", 4 * 6 * 8),
     ]
-    assert all(layer.strategy == "resource" and layer.reuse_factor > 1 for layer in layers)
+    assert [layer.name for layer in layers] == ["conv_0", "conv_1", "dense_0", "logits"]
+    assert {layer.strategy for layer in layers} == {"resource"}
+    # A reuse factor that does not divide a layer's products is another one in hls4ml's project.
+    assert [layer.reuse_factor for layer in layers] == [1, 2, 2, 2]
+    # 8 bits by 8 bits; a DSP slice costs as much as 55 LUT.
+    assert layers[1].ebops == layers[1].multipliers * 55

@@ -92,8 +92,8 @@ class Estimate:
                     "smaller layer"
                 )
         found += [
-            f"array {name!r} of {size:,} elements is split into all of them, the tool's limit is {self.limit:,}: "
-            "use io_stream"
+            f"array {name!r} of {size:,} elements is split into all of them, the tool's limit is "
+            f"{self.limit:,}: use io_stream"
             for name, size in self.arrays
             if size > self.limit
         ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.build_cli import build, import_build
+from bench.energy_cli import energy
 from bench.fpga_cli import fpga
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ def doctor(imports: bool, as_json: bool) -> int:
 cli.add_command(fpga)
 cli.add_command(build)
 cli.add_command(import_build)
+cli.add_command(energy)
 
 
 def global_first(arguments: Sequence[str]) -> list[str]:

@@ -132,19 +132,28 @@ def step(name: str, **params: Any) -> tuple[Any, ...]:
 TRAIN, QAT = step("train"), step("qkeras_qat", epochs=1)
 
 
-@cache
 def made(model: str, *steps: tuple[Any, ...]) -> Artifact:
     """The artifact at the end of a chain, made once in a run of the tests: copy it before changing it."""
+    return built(model, *steps)[0]
+
+
+@cache
+def built(model: str, *steps: tuple[Any, ...]) -> tuple[Artifact, StepOutcome]:
+    """As `made`, and what its last step said."""
     *before, (name, *params) = steps
     parent = made(model, *before) if before else None
     folder = Path(tempfile.mkdtemp(prefix="bench-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     models = {known.name: known for known in (MLP, CNN)}
-    # Not optimised: compiled in half the time to a program that gives the same bits.
-    with mock.patch("targets.fpga.simulator.FLAGS", ("-std=c++14", "-O0", "-fno-gnu-unique", "-w")):
+    with not_optimised():
         artifact, outcome = run(name, folder, model=models[model], parent=parent, **dict(params))
     assert not failed(outcome), outcome.checks
-    return artifact
+    return artifact, outcome
+
+
+def not_optimised() -> Any:
+    """C simulations compiled in half the time to programs that give the same bits."""
+    return mock.patch("targets.fpga.simulator.FLAGS", ("-std=c++14", "-O0", "-fno-gnu-unique", "-w"))
 
 
 def copied(artifact: Artifact, out: Path) -> Path:

@@ -6,19 +6,32 @@ import inspect
 import json
 from functools import cache
 from pathlib import Path
+from shutil import which
 
 import pytest
 
 from bench.registry import STEPS
 from bench.steps.base import Artifact, Step
-from tests.tiny import run
+from tests.tiny import not_optimised, run
 
 KERAS_FACTS = {
     *("params", "params_nonzero", "sparsity", "sparsity_all", "layers", "epochs_run", "train_seconds"),
     *("val_accuracy", "file_bytes", "gzip_bytes", "payload_bits"),
 }
+#: what a fixed-point step records beside that of a network
+FIXED_FACTS = {
+    *("params", "params_nonzero", "sparsity", "sparsity_all", "payload_bits", "layers", "cost", "types"),
+}
+FILES = {
+    "keras": {"model.keras"},
+    "tflite": {"model.tflite"},
+    "fixed": {"model.keras", "fixed_point.json", "reference.npz"},
+    "hls": {"model.keras", "fixed_point.json", "reference.npz", "project"},
+    "csim": {"model.keras", "fixed_point.json", "reference.npz", "simulator", "simulator.json", "weights"},
+}
+FORMATS = {*FILES, "overlay"}
 #: what a step needs of its parent beyond the format
-PARENT = {"qap": "prune"}
+PARENT = {"qap": "prune", "to_hls": "to_fixed", "compile_hls": "to_hls", "build_overlay": "to_hls"}
 BUILTIN = sorted(name for name in STEPS.names() if STEPS.place(name).startswith("bench."))
 
 
@@ -28,7 +41,8 @@ def test_declares_itself(name: str) -> None:
     assert step.name == name
     defaults = step.Params().model_dump()
     assert step.Params(**json.loads(json.dumps(defaults))).model_dump() == defaults
-    assert step.takes in (None, "keras", "tflite") and step.gives in ("keras", "tflite")
+    assert step.takes in (None, *FORMATS) and step.gives in FORMATS
+    assert all(isinstance(name, str) for name in (*step.needs, *step.tools))
     assert inspect.getdoc(type(step))
 
 
@@ -42,9 +56,14 @@ def make(folder: Path):  # type: ignore[no-untyped-def]
     @cache
     def make(name: str, copy: int = 0):  # type: ignore[no-untyped-def]
         step: Step = STEPS.get(name)
+        missing = [tool for tool in step.tools if which(tool) is None]
+        reason = f"needs {', '.join(missing)}" if missing else step.unavailable(step.Params().model_dump())
+        if reason:
+            pytest.skip(reason)
         parent: Artifact | None = make(PARENT.get(name, "train"))[0] if step.takes else None
         teacher = make("train")[0] if step.teacher != "no" else None
-        return run(name, folder / f"{name}{copy}", parent=parent, teacher=teacher)
+        with not_optimised():
+            return run(name, folder / f"{name}{copy}", parent=parent, teacher=teacher)
 
     return make
 
@@ -54,20 +73,24 @@ def make(folder: Path):  # type: ignore[no-untyped-def]
 def test_makes_what_its_name_claims(name: str, make) -> None:  # type: ignore[no-untyped-def]
     artifact, outcome = make(name)
     assert [check for check in outcome.checks if not check.passed] == []
-    assert outcome.checks or artifact.format != "keras"
+    assert outcome.checks or artifact.format not in ("keras", "fixed", "hls")
+    assert {path.name for path in artifact.path.iterdir()} >= FILES.get(artifact.format, set())
     json.dumps(outcome.facts, allow_nan=False)
     if artifact.format == "keras":
         assert outcome.facts.keys() >= KERAS_FACTS
         assert {"reloads"} <= {check.name for check in outcome.checks}
         assert (artifact.path / "model.keras").is_file()
         assert outcome.facts["params_nonzero"] <= outcome.facts["params"]
+    if artifact.format == "fixed":
+        assert outcome.facts.keys() >= FIXED_FACTS
+        assert {"fixed-point weights"} <= {check.name for check in outcome.checks}
 
 
 @pytest.mark.tf
 @pytest.mark.parametrize("name", BUILTIN)
 def test_makes_the_same_files_again(name: str, make) -> None:  # type: ignore[no-untyped-def]
     first, again = make(name)[0].path, make(name, 1)[0].path
-    files = sorted(path.name for path in first.iterdir())
-    assert files == sorted(path.name for path in again.iterdir())
+    files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
     for file in files:
         assert (first / file).read_bytes() == (again / file).read_bytes(), file

@@ -14,7 +14,7 @@ from bench.errors import StepError, Unavailable
 from bench.steps.base import Artifact
 from bench.steps.to_hls import types_check
 from targets.fpga.fixed import FixedPoint, FixedType, LayerTypes
-from tests.tiny import QAT, TRAIN, failed, made, run
+from tests.tiny import QAT, TRAIN, failed, made, not_optimised, run
 
 pytestmark = pytest.mark.tf
 
@@ -211,8 +211,7 @@ def by_default(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, di
         layer.set_attr("trace", True)
     graph.config.trace_output = True
     graph.write()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("targets.fpga.simulator.FLAGS", ("-std=c++14", "-O0", "-fno-gnu-unique", "-w"))
+    with not_optimised():
         compile_project(project, out)
     return Simulator.open(out).trace(x)
 
@@ -232,7 +231,7 @@ def test_softmax_by_default_gives_wrong_probabilities_and_is_refused_here(
 
 
 def test_sums_by_default_wrap_and_ours_do_not(
-    by_default: tuple[np.ndarray, dict[str, np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    by_default: tuple[np.ndarray, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:
     from bench.keras_env import load
     from bench.steps.qkeras_network import profile
@@ -251,9 +250,9 @@ def test_sums_by_default_wrap_and_ours_do_not(
     types = post_training_types(row, x, ToFixedParams())
     project, out = tmp_path / "project", tmp_path / "csim"
     convert(row, types, Conversion(), project)
-    monkeypatch.setattr(simulator, "FLAGS", ("-std=c++14", "-O0", "-fno-gnu-unique", "-w"))
     out.mkdir()
-    simulator.compile_project(project, out)
+    with not_optimised():
+        simulator.compile_project(project, out)
     logits, layers = simulator.Simulator.open(out).trace(x)
     assert np.abs(layers["hidden"] - exact["hidden"]).max() < 0.05
     assert np.mean(logits.argmax(axis=1) == classes) > 0.99

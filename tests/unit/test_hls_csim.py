@@ -14,7 +14,7 @@ from bench.errors import ArtifactError, StepError
 from bench.steps.base import Artifact
 from targets.fpga.csim import CsimRunner, Hls4ml
 from targets.fpga.fixed import FixedPoint, Reference, inputs_digest
-from tests.tiny import QAT, TRAIN, Blobs, copied, made, step
+from tests.tiny import QAT, TRAIN, Blobs, copied, made, not_optimised, step
 
 pytestmark = [pytest.mark.tf, pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")]
 COMPILE = step("compile_hls")
@@ -162,8 +162,7 @@ def test_same_as_hls4mls_own_conversion_of_the_qkeras_network(tmp_path: Path) ->
     graph.write()
     out = tmp_path / "csim"
     out.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("targets.fpga.simulator.FLAGS", ("-std=c++14", "-O0", "-fno-gnu-unique", "-w"))
+    with not_optimised():
         compile_project(tmp_path / "own", out)
     x = np.concatenate([X, X * 3 - 1])
     # hls4ml's reader leaves the network's input as it is given: on the grid of the first quantizer.

@@ -217,11 +217,7 @@ def test_foreign_and_damaged_traces_are_refused(tmp_path: Path, content: bytes, 
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\xf1", b"\xf1\0\0\x7aD", b"time_s,watt\n0,1\n1,"]))
-def test_any_bytes_are_a_trace_or_an_artifact_error(
-    tmp_path_factory: object, data: bytes, start: bytes
-) -> None:
-    import tempfile
-
+def test_any_bytes_are_a_trace_or_an_artifact_error(data: bytes, start: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t"
         path.write_bytes(start + data)
@@ -236,8 +232,9 @@ def test_any_bytes_are_a_trace_or_an_artifact_error(
     "text",
     [
         "", "{}", "[]", "[1]", "[1, 1]", "[2, 1]", '["a", "b"]', "[true, 2]", "[0, 1e999]", "[0, NaN]",
-        "[" * 10_000, '[{"start": 1}]', '[{"start": 2, "end": 1}]', '[{"start": 0, "end": 1, "inferences": 0}]', "[1, {}]",
-        '[{"start": 0, "end": 1}, 3]',
+        "[" * 10_000,
+        '[{"start": 1}]', '[{"start": 2, "end": 1}]', '[{"start": 0, "end": 1, "inferences": 0}]',
+        "[1, {}]", '[{"start": 0, "end": 1}, 3]',
     ],
 )  # fmt: skip
 def test_windows_that_are_none_are_refused(tmp_path: Path, text: str) -> None:

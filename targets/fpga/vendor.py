@@ -130,8 +130,8 @@ class VendorBuild(Target):
                 tools_for(backend, bitstream=backend in WITH_BITSTREAM)
                 return None
             except Unavailable as error:
-                reasons.append(str(error))
-        return "\n".join(reasons)
+                reasons.append(error.what)
+        return f"{'; '.join(reasons)}: `bench doctor` says what to do"
 
     def open(self, artifact: Path, options: Any = None) -> Runner:
         from bench.errors import Unavailable

@@ -196,3 +196,56 @@ def test_grids_of_a_sweep_file() -> None:
         (4, 10.0),
     }
     assert not any(cell.measured for cell in cells)
+
+
+class TestMakeSweep:
+    """The sweep that `bench build` makes of a cell."""
+
+    def test_has_the_variant_alone(self) -> None:
+        from bench.build import make_sweep
+
+        options = {"backend": "Vivado", "reuse_factor": [1, 4], "clock_ns": 5.0, "part": None}
+        sweep = make_sweep("digits_mlp/qat", options, seed=3)
+        assert {(cell.variant, cell.seed) for cell in sweep.cells} == {("qat", 3)}
+        assert [cell.options["reuse_factor"] for cell in sweep.cells] == [1, 4]
+        assert sweep.protocol.rounds == 0
+
+    def test_written_and_built_share_the_project(self) -> None:
+        from bench.build import make_sweep
+
+        store = Store("nowhere")
+        built = make_plan(make_sweep("digits_mlp/qat", {"backend": "Vitis"}), store).cells[0]
+        written = make_plan(
+            make_sweep("digits_mlp/qat", {"backend": "Vitis"}, target="fpga_project"), store
+        ).cells[0]
+        assert built.build_keys[:-1] == written.build_keys
+
+    @pytest.mark.parametrize(
+        ("cell", "options", "text"),
+        [
+            ("digits_mlp", {"backend": "Vitis"}, "not a cell"),
+            ("digits_mlp/qat/0", {"backend": "Vitis"}, "not a cell"),
+            ("digits_mlp/qut", {"backend": "Vitis"}, "qat"),
+            ("digit_mlp/qat", {"backend": "Vitis"}, "digits_mlp"),
+            ("digits_mlp/dq", {"backend": "Vitis"}, "no float activations"),
+            ("digits_mlp/qat", {"backend": "VivadoAccelerator", "board": "kv260"}, "no board 'kv260'"),
+            ("digits_mlp/qat", {"backend": "Vitis", "reuse_factor": 0}, "reuse_factor"),
+        ],
+    )
+    def test_says_what_is_wrong(self, cell: str, options: dict[str, Any], text: str) -> None:
+        from bench.build import make_sweep
+        from bench.errors import ConfigError
+
+        with pytest.raises(ConfigError) as caught:
+            make_sweep(cell, options)
+        assert text in str(caught.value)
+
+    def test_a_backend_that_is_not_there_is_refused(self) -> None:
+        from bench.build import make_sweep
+        from bench.errors import Unavailable
+        from targets.fpga.tools import no_backend
+
+        if no_backend("VitisUnified") is None:
+            pytest.skip("the installed hls4ml has it, or is not there")
+        with pytest.raises(Unavailable, match="has no backend VitisUnified"):
+            make_sweep("digits_mlp/qat", {"backend": "VitisUnified"})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,11 @@ class Multiply:
         """From the last input taken to the last output given, if nobody waits."""
         return self.window.positions * sum(self.taps + DRAIN + size for size in self.groups)
 
+    @property
+    def first(self) -> int:
+        """Cycles from the last input taken to the first output given."""
+        return self.taps + DRAIN + 1
+
 
 @dataclass(frozen=True)
 class MaxPool:
@@ -148,7 +154,12 @@ class MaxPool:
 
     @property
     def cycles(self) -> int:
-        return self.window.positions * self.outputs * (self.taps + DRAIN + 1)
+        return self.window.positions * self.outputs * self.first
+
+    @property
+    def first(self) -> int:
+        """Cycles from the last input taken to the first output given."""
+        return self.taps + DRAIN + 1
 
 
 #: cycles from the last address of a window to its finished sum
@@ -170,6 +181,18 @@ class Design:
     def latency(self) -> int:
         """Cycles from the first input's clock edge to the last output's, if nobody waits."""
         return self.inputs - 1 + sum(stage.cycles for stage in self.stages)
+
+    @property
+    def interval(self) -> int:
+        """Cycles from one input's last output to the next one's, inputs back to back, if nobody waits.
+
+        A stage loads while the one before it emits: from its first output (`first` cycles after its last
+        input) on, that one waits for this one to be done.
+        """
+        found = [self.inputs + self.stages[0].cycles]
+        for before, stage in pairwise(self.stages):
+            found.append(before.cycles - before.first + 1 + stage.cycles)
+        return max(found)
 
 
 def design(row: Any, types: FixedPoint, multipliers: int = 8) -> Design:

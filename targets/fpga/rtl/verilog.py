@@ -263,12 +263,13 @@ def max_pool(name: str, stage: MaxPool) -> str:
     window_done = " && ".join(f"{n} == {c - 1}" for n, c in taps)
     done = f"channel == {window.channels - 1} && column == {window.columns - 1} && row == {window.rows - 1}"
     lines += [
-        f"  reg [{source.bits - 1}:0] x; reg x_valid, x_first, none;",
+        f"  reg [{source.bits - 1}:0] x; reg x_valid, x_first, none, empty;",
         f"  wire signed [{source.width - 1}:0] value = {_signed('x', source)};",
         f"  reg signed [{source.width - 1}:0] largest;",
         "  always @(posedge clk) begin",
         "    x <= memory[address]; none <= !within; x_valid <= state == RUN && !rst; x_first <= first;",
-        "    if (x_valid && !none && (x_first || value > largest)) largest <= value;",
+        "    if (x_valid && !none && (x_first || empty || value > largest)) largest <= value;",
+        "    if (x_valid) empty <= none && (x_first || empty);",
         "  end",
     ]
     cast, outcome = _casts(stage, "largest", source)
@@ -320,8 +321,11 @@ def _weights_hex(stage: Multiply) -> str:
 
 def _bias_hex(stage: Multiply) -> str:
     p, total = stage.multipliers, stage.sum
-    shift = total.fraction - stage.bias_number.fraction
-    codes = [int(code) << shift if shift >= 0 else int(code) >> -shift for code in stage.bias]
+    if stage.given is not None:
+        values = stage.given.quantize(stage.bias * 2.0**-stage.bias_number.fraction)
+        codes = [int(code) for code in np.rint(values / stage.given.step)]
+    else:
+        codes = [int(code) << (total.fraction - stage.bias_number.fraction) for code in stage.bias]
     codes += [0] * (len(stage.groups) * p - len(codes))
     words = [_hex(codes[group * p : group * p + p], total.width) for group in range(len(stage.groups))]
     return "\n".join(words) + "\n"

@@ -1,0 +1,157 @@
+"""Result archives of boards: `result/result.json` and `result/samples/*.npy`. All of it untrusted.
+
+What the numbers say of each other is checked: statistics against their samples, errors against predictions
+and labels, and everything against the job where that is at hand.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.errors import ArtifactError
+from targets.pynq import archive
+from targets.pynq.archive import read_archive, read_array
+from targets.pynq.job_file import MAX_JSON, Item
+from targets.pynq.jobs import JobFile
+from targets.pynq.result_file import SAMPLE, ItemResult, Phase, ResultFile, parse_result
+
+RESULT = "result/result.json"
+_SAMPLE = re.compile("result/" + SAMPLE.strip("^$"))
+#: bytes of all arrays of a result together
+MAX_SAMPLES = 1 << 30
+_MEND = "Fetch it again; if it stays so, run the job again."
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result archive, checked.
+
+    Attributes:
+        file: what it says. samples: arrays by name in the archive.
+        missing: items of the job that it has nothing of (the job was interrupted); None: no job to compare.
+    """
+
+    path: Path
+    file: ResultFile
+    samples: Mapping[str, np.ndarray]
+    missing: tuple[str, ...] | None
+
+
+def read_result(path: Path, job: JobFile | None = None) -> Result:
+    """Read and check a result archive.
+
+    Args:
+        job: what it must be the result of; None: it is only checked in itself.
+
+    Raises:
+        ArtifactError: cut off, damaged, forged, of another job, or its numbers contradict each other.
+    """
+    where = str(path)
+    text, samples, total = None, dict[str, np.ndarray](), 0
+    for name, content in read_archive(path, _wanted):
+        if name == RESULT:
+            text = content
+            continue
+        total += len(content)
+        if total > MAX_SAMPLES:
+            raise ArtifactError(f"more than {MAX_SAMPLES >> 20:,} MB of samples", where=where, mend=_MEND)
+        short = name.removeprefix("result/")
+        samples[short] = read_array(content, f"{where}: {short}")
+    if text is None:
+        raise ArtifactError(f"no result: {RESULT} is not in it", where=where, mend="Give a result.tar.gz.")
+    found = parse_result(text, where)
+    if job is not None:
+        _of_job(found, job, where)
+    for name, item in found.items.items():
+        try:
+            _item(item, samples, job.job.item(name) if job else None, job)
+        except _Contradiction as error:
+            raise ArtifactError(f"{name}: {error}", where=where, mend=_MEND) from error
+    missing = None
+    if job is not None:
+        missing = tuple(item.id for item in job.job.items if item.id not in found.items)
+        if found.finished is not None and missing:
+            raise ArtifactError(f"it says it is finished, but lacks {missing[0]}", where=where, mend=_MEND)
+    return Result(path, found, samples, missing)
+
+
+def _wanted(name: str) -> int | None:
+    if name == RESULT:
+        return MAX_JSON
+    return archive.MAX_FILE if _SAMPLE.fullmatch(name) else None
+
+
+def _of_job(found: ResultFile, job: JobFile, where: str) -> None:
+    if found.job != job.job.job:
+        raise ArtifactError(
+            f"it is the result of job {found.job[:12]}, not of {job.job.job[:12]}",
+            where=where,
+            mend="Give the result of this job, or the job of this result.",
+        )
+    if found.board.emulated != job.job.emulated:
+        kinds = {True: "the emulated board", False: "a real board"}
+        raise ArtifactError(
+            f"the job is for {kinds[job.job.emulated]}, the result is from {kinds[found.board.emulated]}",
+            where=where,
+            mend=_MEND,
+        )
+    known = {item.id for item in job.job.items}
+    if foreign := sorted(set(found.items) - known):
+        raise ArtifactError(f"the job has no item {foreign[0]}", where=where, mend=_MEND)
+
+
+class _Contradiction(Exception):
+    """What of an item does not fit together."""
+
+
+def _item(
+    item: ItemResult, samples: Mapping[str, np.ndarray], asked: Item | None, job: JobFile | None
+) -> None:
+    for name in item.samples():
+        if name not in samples:
+            raise _Contradiction(f"{name} is missing")
+    for name, phase in item.phases.items():
+        if phase.samples is not None:
+            _phase(name, phase, samples[phase.samples])
+    data = job.job.data[asked.data] if job is not None and asked is not None else None
+    rows = data.shape[0] if data is not None and data.shape else None
+    if item.agreement is not None:
+        agreement = item.agreement
+        if agreement.mismatches > agreement.n or agreement.bit_exact != (agreement.mismatches == 0):
+            raise _Contradiction(f"{agreement.mismatches} of {agreement.n} outputs differ, bit exact or not")
+        if rows is not None and agreement.frames not in (None, rows):
+            raise _Contradiction(f"{agreement.frames} frames were compared, the job has {rows}")
+    if item.accuracy is not None:
+        accuracy = item.accuracy
+        if (accuracy.errors or 0) > accuracy.n or rows not in (None, accuracy.n):
+            raise _Contradiction(f"{accuracy.errors} errors of {accuracy.n}, the job has {rows} inputs")
+        if accuracy.predictions is not None:
+            predictions = samples[accuracy.predictions]
+            if predictions.shape != (accuracy.n,) or predictions.dtype.kind not in "iu":
+                raise _Contradiction("its predictions are not one class for each input")
+            labels = job.labels.get(asked.data) if job is not None and asked is not None else None
+            if labels is not None and accuracy.errors is not None:
+                errors = (
+                    int(np.count_nonzero(predictions != labels)) if len(labels) == len(predictions) else -1
+                )
+                if errors != accuracy.errors:
+                    raise _Contradiction(f"{accuracy.errors} errors, by its predictions it is {errors}")
+
+
+def _phase(name: str, phase: Phase, values: np.ndarray) -> None:
+    if values.shape != (phase.n,) or values.dtype.kind != "f":
+        raise _Contradiction(f"phase {name}: {phase.n} samples are announced, {list(values.shape)} are there")
+    if not np.all(np.isfinite(values)) or values.min() < 0:
+        raise _Contradiction(f"phase {name}: a sample is no time")
+    ordered = np.sort(values)
+    for part, told in ((0.0, phase.min), (0.5, phase.p50), (0.95, phase.p95), (0.99, phase.p99)):
+        place = part * (phase.n - 1)  # between which two samples it must lie, however it was interpolated
+        low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
+        if not low * (1 - 1e-9) <= told <= high * (1 + 1e-9):
+            raise _Contradiction(f"phase {name}: p{part * 100:g} is {told:g} s, by its samples {low:g} s")

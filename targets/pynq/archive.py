@@ -25,6 +25,8 @@ from targets.pynq.words import one_line
 #: bytes of an archive, of all that it unpacks to, of one file, of an extended header; number of members
 MAX_ARCHIVE, MAX_TOTAL, MAX_FILE = 1 << 30, 4 << 30, 512 << 20
 MAX_EXTENDED, MAX_MEMBERS = 64 << 10, 20_000
+#: zeros that may follow the last member: tools fill up their last block
+MAX_END = 1 << 20
 BLOCK = 512
 _KINDS = {
     b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a pipe",
@@ -119,9 +121,9 @@ def _members(stream: _Unpacked, wanted: Callable[[str], int | None]) -> Iterator
         stream.exactly(-size % BLOCK)
     else:
         raise _Broken(f"more than {MAX_MEMBERS:,} members")
-    while rest := stream.some(1 << 20):  # to the end, where the checksum is
-        if any(rest):
-            raise _Broken("something follows its end")
+    rest = stream.some(MAX_END + 1)  # to the end, where the checksum is
+    if len(rest) > MAX_END or rest.strip(b"\0") or stream.some(1):
+        raise _Broken("something follows its end")
 
 
 def _header(header: bytes) -> tuple[str, bytes, int]:

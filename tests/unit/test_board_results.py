@@ -218,7 +218,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "r.tar.gz"
     one = gzip.compress(bytes(1 << 24), 9)
     path.write_bytes(one * 64)  # 1 GB of zeros: an empty archive with a long end
-    with pytest.raises(ArtifactError, match="no result"):
+    with pytest.raises(ArtifactError, match="follows its end"):
         read_result(path)
     path.write_bytes(gzip.compress(member("result/", type=tarfile.DIRTYPE)[0].tobuf() + bytes(2048) + b"x"))
     with pytest.raises(ArtifactError, match="follows its end"):

@@ -127,7 +127,9 @@ def _into_cell(
     params = BuildOverlayParams(**plan.tasks[key].task["params"])
     settings = Project.read(hls / "project")
     ours = found is not None
-    made = products.gather(_inside(folder, found), bit=bit, foreign=True)
+    inside = _inside(folder, found)
+    written = settings if ours and inside != folder else None
+    made = products.gather(inside, written, bit=bit, foreign=True)
     looked_at = checks(made, params.stages(), part=settings.part, top=settings.top if ours else None)
     _all_well(looked_at, folder)
     out = store.temporary()

@@ -97,7 +97,7 @@ class BuildOverlay(Step):
         except OSError as error:
             raise StepError(f"the build could not be run: {error}") from error
         seconds = time.monotonic() - begun
-        made = products.gather(project)
+        made = products.gather(project, settings)
         looked_at = checks(made, stages, part=settings.part, top=settings.top)
         facts = {
             **products.facts(made, settings.part),

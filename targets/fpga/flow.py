@@ -53,6 +53,22 @@ class Project:
         """Name of the top function, that of the reports of C synthesis."""
         return f"{self.name}_axi" if self.backend == "vivadoaccelerator" else self.name
 
+    def reports(self, folder: Path) -> list[Path]:
+        """Reports of the whole design where hls4ml's scripts let the tools write them. A search would
+        also find those of every function and block, hundreds in large designs."""
+        hls, run = f"{self.name}_prj/solution1", f"{self.name}_vivado_accelerator/*.runs/impl_1"
+        patterns = (
+            f"{hls}/syn/report/{self.top}_csynth.xml",
+            f"{hls}/syn/report/{self.top}_csynth.rpt",
+            f"{hls}/sim/report/{self.top}_cosim.rpt",
+            "vivado_synth.rpt",
+            "util.rpt",
+            *(f"{run}/*_{kind}.rpt" for kind in ("timing_summary_*routed", "timing_summary_postroute_*")),
+            *(f"{run}/*_{kind}.rpt" for kind in ("utilization_placed", "power_routed")),
+        )
+        found = {path for pattern in patterns for path in folder.glob(pattern)}
+        return sorted(path for path in found if path.is_file() and not path.is_symlink())
+
     @classmethod
     def read(cls, folder: Path) -> Project:
         """Raises ArtifactError: no project.tcl of hls4ml is there."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import ArtifactError, ConfigError
+from targets.fpga.flow import Project
 from targets.fpga.overlay_files import BitHeader, Handoff, read_bit, read_hwh, strangers
 from targets.fpga.parts import Device, as_reported, device_of, fits, kernel_latency_s, percent
 from targets.fpga.reports import HardwareReport, find_reports, merge, problems, read_report
@@ -48,10 +49,13 @@ class Products:
     unread: dict[str, str] = field(default_factory=dict)
 
 
-def gather(folder: Path, *, bit: str | None = None, foreign: bool = False) -> Products:
+def gather(
+    folder: Path, settings: Project | None = None, *, bit: str | None = None, foreign: bool = False
+) -> Products:
     """Look through a finished project.
 
     Args:
+        settings: of the project that hls4ml wrote; reports are searched for everywhere without.
         foreign: it comes from elsewhere: links that leave it are refused (they are never followed).
         bit: which bitstream is meant, a path inside the folder, where there are several.
 
@@ -61,7 +65,7 @@ def gather(folder: Path, *, bit: str | None = None, foreign: bool = False) -> Pr
     files = _files(folder, foreign)
     unread: dict[str, str] = {}
     reports: list[HardwareReport] = []
-    for path in find_reports(folder):
+    for path in find_reports(folder) if settings is None else settings.reports(folder):
         name = path.relative_to(folder).as_posix()
         try:
             report = read_report(path)

@@ -166,7 +166,10 @@ def tools_for(backend: str, *, bitstream: bool, vsynth: bool = False) -> tuple[T
     if backend == "Vitis":
         hls = _vitis()
         return (hls, _need("vivado", backend, "XILINX_VIVADO", beside=hls)) if vsynth else (hls,)
-    raise Unavailable(no_backend(backend) or f"building with backend {backend} is not known here")
+    raise Unavailable(
+        no_backend(backend)
+        or f"the commands of backend {backend} are not known here (it is not in hls4ml 1.3.0)"
+    )
 
 
 def identity(backend: str, *, bitstream: bool, vsynth: bool = False) -> dict[str, Any]:

@@ -290,10 +290,8 @@ def test_absurd_sizes_are_refused(
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "empty").mkdir()
-    assert bench(tmp_path, "import-build", tmp_path / "empty") == 2
+    assert bench(tmp_path, "import-build", tmp_path) == 2
     assert "neither a bitstream nor a report" in capsys.readouterr().err
-    assert bench(tmp_path, "import-build", tmp_path / "nowhere") == 2
 
 
 def test_the_wrong_cell_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,11 +48,11 @@ int main() {
 
 
 def drawn_types() -> list[FixedType]:
-    """60 widths, each with two of the eight pairs of modes, so that each pair has fifteen."""
+    """40 widths, each with two of the eight pairs of modes, so that each pair has ten."""
     rng = random.Random(20)
     modes = [(rounding, overflow) for rounding in ROUNDINGS for overflow in OVERFLOWS]
     widths = [(1, 1, True), (1, 0, False), (2, 1, True), (8, -3, True), (6, 12, False), (8, 1, True)]
-    while len(widths) < 60:
+    while len(widths) < 40:
         bits = rng.randint(1, 24)
         widths.append((bits, rng.randint(-5, bits + 4), rng.random() < 0.6))
     return [

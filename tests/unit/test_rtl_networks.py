@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from bench.errors import StepError, Unavailable
 from targets.fpga.fixed import FixedType
 from targets.fpga.rtl import simulate as simulation
+from targets.fpga.rtl import simulators
 from targets.fpga.rtl.simulate import Simulation, simulate
 from targets.fpga.rtl.stages import Cast, Design, MaxPool, Multiply, Number
 from tests.rtl import INPUT, expected, inputs_for, multiply, row, whole_input, window
@@ -301,17 +303,67 @@ def test_verilog_that_does_not_compile_is_told(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(simulation, "write", damaged)
     with pytest.raises(StepError, match=r"iverilog failed \(code \d+\): network\.v:1"):
-        simulate(mlp(), inputs_for(mlp(), 2), tmp_path)
+        simulate(mlp(), inputs_for(mlp(), 2), tmp_path, simulator="iverilog")
 
 
 @needs_iverilog
 def test_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulation, "RUN_LIMIT", 0.2)
+    monkeypatch.setattr(simulators, "RUN_LIMIT", 0.2)
     with pytest.raises(StepError, match=r"vvp did not finish within"):
-        simulate(cnn(1), inputs_for(cnn(1), 3000), tmp_path)
+        simulate(cnn(1), inputs_for(cnn(1), 3000), tmp_path, simulator="iverilog")
 
 
 def test_without_icarus_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unavailable, match="apt-get install iverilog"):
         simulate(mlp(), inputs_for(mlp(), 1), tmp_path)
+
+
+@needs_iverilog
+def test_stages_can_be_traced(tmp_path: Path) -> None:
+    design = cnn()
+    x = inputs_for(design, 3)
+    found = simulate(design, x, tmp_path, trace=True)
+    assert [values.shape for values in found.stages] == [(3, 120), (3, 30), (3, 4)]
+    for place, values in enumerate(found.stages):
+        part = row(INPUT, *design.stages[: place + 1])
+        np.testing.assert_array_equal(values, expected(part, x))
+
+
+@needs_iverilog
+@pytest.mark.parametrize("wrong", [0, 1, 7])
+def test_test_bench_checks_by_itself(wrong: int, tmp_path: Path) -> None:
+    """As somebody would run it who has the files only."""
+    design = mlp()
+    x = inputs_for(design, 4)
+    wanted = expected(design, x)
+    wanted.ravel()[:wrong] += 2.0**-design.output.fraction
+    simulate(design, x, tmp_path, expected=wanted, simulator="iverilog")
+    sources = sorted(path.name for path in tmp_path.glob("*.v"))
+    subprocess.run(["iverilog", "-g2005", "-o", "simulation", *sources], cwd=tmp_path, check=True, timeout=60)
+    done = subprocess.run(
+        ["vvp", "-n", "simulation"], cwd=tmp_path, check=True, timeout=60, capture_output=True, text=True
+    )
+    assert f"{'FAIL' if wrong else 'PASS'}: {wrong} of 12 outputs differ" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
+def test_verilator_says_the_same(tmp_path: Path) -> None:
+    design = cnn()
+    x = inputs_for(design, 3)
+    found = simulate(design, x, tmp_path, simulator="verilator", expected=expected(design, x), trace=True)
+    np.testing.assert_array_equal(found.outputs, expected(design, x))
+    assert (found.latency, found.interval) == (design.latency, design.interval)
+    assert found.simulator[0] == "verilator" and not (tmp_path / "obj").exists()
+
+
+def test_the_faster_simulator_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    icarus = simulators.Simulator("iverilog", "11.0", 0.5, 10.0, 4.0)
+    verilator = simulators.Simulator("verilator", "5.006", 15.0, 1.0, 0.05)
+    monkeypatch.setattr(simulators, "available", lambda: (icarus, verilator))
+    assert simulators.choose(1_000, 16) == icarus and simulators.choose(1_000_000, 16) == verilator
+    assert simulators.choose(1_000_000, 16, "iverilog") == icarus
+    monkeypatch.setattr(simulators, "available", lambda: (icarus,))
+    assert simulators.choose(10**9, 16) == icarus
+    with pytest.raises(Unavailable):
+        simulators.choose(1, 1, "verilator")

@@ -194,6 +194,15 @@ class Design:
             found.append(before.cycles - before.first + 1 + stage.cycles)
         return max(found)
 
+    def cycles(self, n: int) -> int:
+        """Cycles that n inputs back to back take."""
+        return self.latency + (n - 1) * self.interval
+
+    @property
+    def lanes(self) -> int:
+        """Multipliers of all stages."""
+        return sum(stage.multipliers for stage in self.stages if isinstance(stage, Multiply))
+
 
 def design(row: Any, types: FixedPoint, multipliers: int = 8) -> Design:
     """The stages of a network in a row (`targets.fpga.layers.in_a_row`) with weights on their grids.

@@ -122,16 +122,16 @@ def _memory(stage: Stage, window: Window) -> list[str]:
 
 
 def _walk(window: Window, channel: str) -> list[str]:
-    """Wires `address` and `within` of the element under the window's tap."""
+    """Wires `address` and `covered` of the element under the window's tap."""
     dense = window.kernel == (1, 1) and window.positions == 1 and (window.height, window.width) == (1, 1)
     bits = _bits(window.inputs)
     if dense:
-        return [f"  wire [{bits - 1}:0] address = {channel};", "  wire within = 1'b1;"]
+        return [f"  wire [{bits - 1}:0] address = {channel};", "  wire covered = 1'b1;"]
     (ph, pw), (sh, sw) = window.pad, window.stride
     return [
         f"  wire signed [31:0] y = $signed({{1'b0, row}}) * {sh} + $signed({{1'b0, tap_row}}) - {ph};",
         f"  wire signed [31:0] z = $signed({{1'b0, column}}) * {sw} + $signed({{1'b0, tap_column}}) - {pw};",
-        f"  wire within = y >= 0 && y < {window.height} && z >= 0 && z < {window.width};",
+        f"  wire covered = y >= 0 && y < {window.height} && z >= 0 && z < {window.width};",
         f"  wire [31:0] place = (y * {window.width} + z) * {window.channels} + {channel};",
         f"  wire [{bits - 1}:0] address = place[{bits - 1}:0];",
     ]
@@ -181,7 +181,7 @@ def multiply(name: str, stage: Multiply) -> str:
         f"  reg [{source.bits - 1}:0] x; reg [{p * w - 1}:0] weight; reg x_valid, p_valid, zero;",
         f"  wire signed [{source.width - 1}:0] operand = zero ? {source.width}'sd0 : {_signed('x', source)};",
         "  always @(posedge clk) begin",
-        "    x <= memory[address]; zero <= !within; weight <= weights[word];",
+        "    x <= memory[address]; zero <= !covered; weight <= weights[word];",
         "    x_valid <= state == RUN && !rst; p_valid <= x_valid && !rst;",
         "  end",
         f"  wire [{p * b - 1}:0] bias = biases[group];",
@@ -267,7 +267,7 @@ def max_pool(name: str, stage: MaxPool) -> str:
         f"  wire signed [{source.width - 1}:0] value = {_signed('x', source)};",
         f"  reg signed [{source.width - 1}:0] largest;",
         "  always @(posedge clk) begin",
-        "    x <= memory[address]; none <= !within; x_valid <= state == RUN && !rst; x_first <= first;",
+        "    x <= memory[address]; none <= !covered; x_valid <= state == RUN && !rst; x_first <= first;",
         "    if (x_valid && !none && (x_first || empty || value > largest)) largest <= value;",
         "    if (x_valid) empty <= none && (x_first || empty);",
         "  end",

@@ -59,10 +59,10 @@ def refused(*variants: str, top: str = "") -> str:
 
 class TestShipped:
     @pytest.mark.parametrize("name", ["digits", "fashion_mnist", "mnist"])
-    def test_loads_with_three_seeds_and_both_targets(self, name: str) -> None:
+    def test_loads_with_three_seeds_and_three_targets(self, name: str) -> None:
         found = load_sweep(name)
         assert found.name == name and found.title
-        assert {cell.target for cell in found.cells} == {"keras", "tflite"}
+        assert {cell.target for cell in found.cells} == {"keras", "tflite", "hls4ml"}
         assert {cell.seed for cell in found.cells} == {0, 1, 2}
         assert all(cell.summary for cell in found.cells)
         assert all(
@@ -71,7 +71,21 @@ class TestShipped:
         )
 
     def test_all_are_listed(self) -> None:
-        assert set(shipped_sweeps()) == {"digits", "fashion_mnist", "mnist"}
+        assert set(shipped_sweeps()) == {"digits", "fashion_mnist", "mnist", "mnist_1v9_qap"}
+
+    def test_the_eight_variants_are_simulated_and_no_more(self) -> None:
+        runs = {c.variant for c in load_sweep("digits").cells if c.target == "hls4ml" and c.chain}
+        eight = {"baseline", "pruned", "ptq", "qat", "qap", "distilled", "distilled_qap"}
+        assert runs == eight  # dq and fiq, the other two, are not applicable
+
+    def test_the_lectures_demo_differs_in_its_faults_only(self) -> None:
+        cells = {c.variant: c.chain for c in load_sweep("mnist_1v9_qap").cells if c.chain}
+        params = {name: cells[name].steps[0].params for name in cells if name.startswith("qap_")}
+        lecture, corrected = params["qap_as_lecture"], params["qap_corrected"]
+        assert lecture["validate_on"] == "test" and params["qap_own_split"]["validate_on"] == "validation"
+        changed = {name for name in lecture if lecture[name] != corrected[name]}
+        assert changed == {"validate_on", "activation", "loss"}
+        assert cells["qap_as_lecture"].steps[1].params["reuse_factor"] == 16
 
     def test_digits_has_every_variant_that_ships(self) -> None:
         from bench.variants import VARIANTS

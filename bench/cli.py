@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.board_cli import board
 from bench.build_cli import build, import_build
 from bench.energy_cli import energy
 from bench.fpga_cli import fpga
@@ -225,6 +226,7 @@ cli.add_command(fpga)
 cli.add_command(build)
 cli.add_command(import_build)
 cli.add_command(energy)
+cli.add_command(board)
 
 
 def global_first(arguments: Sequence[str]) -> list[str]:

@@ -24,10 +24,8 @@ from targets.pynq.traces import GAP_FACTOR, Trace
 from targets.pynq.words import one_line
 
 MAX_WINDOWS, MAX_WINDOWS_BYTES = 100_000, 16 << 20
-#: seconds of a window that may lack for its energy to count as whole, as a share
-WHOLE = 1e-6
-#: gaps that are listed one by one
-LISTED_GAPS = 20
+#: share of a window that may lack for its energy to count as whole; gaps that are listed one by one
+WHOLE, LISTED_GAPS = 1e-6, 20
 
 
 @dataclass(frozen=True)

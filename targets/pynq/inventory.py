@@ -1,4 +1,4 @@
-"""The boards that a user has, in a file of theirs: `$BENCH_BOARDS` or `boards.json` in the configuration folder.
+"""The boards that a user has, in a file of theirs: `$BENCH_BOARDS` or `boards.json` in the settings folder.
 
 `emulated` is always among them and needs no entry. The file names hosts and options of ssh, never
 passwords or keys.

@@ -1,0 +1,143 @@
+"""`bench board`: boards, jobs to them, results from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.group()
+def board() -> None:
+    """PYNQ boards: the inventory, jobs to a board, results from it."""
+
+
+@board.command()
+@click.argument("name")
+@click.option("--host", required=True, metavar="USER@HOST[:PORT]", help="Or a host of ~/.ssh/config.")
+@click.option("--board", "kind", required=True, metavar="KIND", help="pynq-z2, zcu104, kv260, ...")
+@click.option("--part", help="Part of its FPGA.")
+@click.option("--python", default="python3", show_default=True, help="Python there.")
+@click.option("--folder", default="edge-bench", show_default=True, help="Where jobs go there.")
+@click.option("--ssh-option", "ssh_options", multiple=True, metavar="NAME=VALUE", help="As of ssh -o.")
+@click.option("--no-sudo", is_flag=True, help="The agent needs no root there.")
+@click.option("--emulated", is_flag=True, help="That machine has the emulated board, not a real one.")
+@click.option("--replace", is_flag=True, help="Replace a board of that name.")
+def add(name: str, host: str, kind: str, no_sudo: bool, replace: bool, **more: Any) -> int:
+    """Add a board to the inventory. `bench board check` then says what it lacks."""
+    from targets.pynq.inventory import Board
+    from targets.pynq.inventory import add as put
+
+    put(Board(name, host, kind, sudo=not no_sudo, **more), replace=replace)
+    click.echo(f"added {name}; next: bench board check {name}")
+    return 0
+
+
+@board.command(name="ls")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def ls(as_json: bool) -> int:
+    """List the boards. `emulated` is always there."""
+    from dataclasses import asdict
+
+    from bench.board_tables import columns
+    from targets.pynq.inventory import load
+
+    boards = load().values()
+    if as_json:
+        click.echo(json.dumps([asdict(item) for item in boards], indent=1))
+        return 0
+    rows = [["name", "board", "host", "part", ""]]
+    rows += [
+        [item.name, item.board, item.host or "", item.part or "", "emulated" if item.emulated else ""]
+        for item in boards
+    ]
+    click.echo(columns(rows))
+    return 0
+
+
+@board.command()
+@click.argument("name")
+def rm(name: str) -> int:
+    """Take a board out of the inventory. Nothing is done on the board."""
+    from targets.pynq.inventory import remove
+
+    remove(name)
+    click.echo(f"removed {name}")
+    return 0
+
+
+@board.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def check(name: str, as_json: bool) -> int:
+    """Look whether a board can be used: reachable, Python, pynq, root, clock, sensors, TFLite, space."""
+    from dataclasses import asdict
+
+    from bench.board_tables import check_lines
+    from targets.pynq.board_checks import check_board
+    from targets.pynq.inventory import get
+
+    found = check_board(get(name))
+    if as_json:
+        click.echo(json.dumps([asdict(item) for item in found], indent=1))
+    else:
+        click.echo(check_lines(found))
+    return 0 if all(item.passed is not False for item in found) else 1
+
+
+@board.command()
+@click.argument("name")
+@click.argument("job", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Result.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=6 * 3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="After it the job is ended; what was finished is fetched.",
+)
+@click.option("--keep", is_flag=True, help="Leave the job's folder on the board.")
+def run(name: str, job: Path, out: Path, timeout: float, keep: bool) -> int:
+    """Run JOB (job.tar.gz) on a board and fetch its result.
+
+    The job goes on when the connection is lost; the same command takes it up again.
+    """
+    from bench.board_tables import summary
+    from bench.errors import ConfigError
+    from targets.pynq.inventory import get
+    from targets.pynq.jobs import read_job
+    from targets.pynq.transport import Remote
+
+    if not out.parent.is_dir():
+        raise ConfigError("there is no such folder", where=str(out.parent), mend="Make it, or name another.")
+    remote = Remote(get(name), say=lambda line: click.echo(line, err=True))
+    done = remote.run(read_job(job), out, seconds=timeout, keep=keep)
+    click.echo(summary(done.result))
+    if done.result.missing:
+        click.echo(
+            f"bench: interrupted; {len(done.result.missing)} items are missing; run it again", err=True
+        )
+    well = all(item.status == "ok" for item in done.result.file.items.values())
+    return 0 if well and not done.result.missing else 1
+
+
+@board.command(name="import")
+@click.argument("result", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--job",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The job.tar.gz it must be the result of; without it, it is only checked in itself.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def import_(result: Path, job: Path | None, as_json: bool) -> int:
+    """Check a result that an agent wrote, and show it. (It is not stored: that comes with sweeps.)"""
+    from bench.board_tables import as_values, summary
+    from targets.pynq.jobs import read_job
+    from targets.pynq.results import read_result
+
+    found = read_result(result, read_job(job) if job is not None else None)
+    click.echo(json.dumps(as_values(found), indent=1) if as_json else summary(found))
+    return 0 if all(item.status == "ok" for item in found.file.items.values()) and not found.missing else 1

@@ -1,0 +1,123 @@
+"""`bench board check`: what a board needs, one by one, each with its mend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench.errors import BenchError
+from targets.pynq.inventory import Board
+from targets.pynq.transport import Remote
+from targets.pynq.words import one_line
+
+#: free bytes on the board's disk below which a job may not fit
+ENOUGH = 512 << 20
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check. `passed` None: it is lacking, but not everything needs it."""
+
+    name: str
+    passed: bool | None
+    detail: str
+    mend: str | None = None
+
+
+def check_board(board: Board, make: Callable[[Board], Remote] = Remote) -> list[Check]:
+    """Connect, run `agent.py --check` there, and judge what it says. Never raises a BenchError."""
+    try:
+        facts = make(board).facts()
+    except BenchError as error:
+        return [Check("reachable", False, error.what, error.mend)]
+    return [Check("reachable", True, board.host or "this machine"), *_judge(board, facts)]
+
+
+def _judge(board: Board, facts: Mapping[str, Any]) -> Iterator[Check]:
+    def text(name: str) -> str | None:
+        value = facts.get(name)
+        return one_line(str(value), 120) if value not in (None, "") else None
+
+    python = text("python")
+    old = python is None or _version(python) < (3, 8)
+    yield Check(
+        "Python",
+        not old,
+        python or "not told",
+        "Name a newer one: bench board add --python." if old else None,
+    )
+    numpy = text("numpy")
+    yield Check(
+        "numpy", numpy is not None, numpy or "none", None if numpy else "apt-get install python3-numpy"
+    )
+    yield _pynq(board, text("pynq"))
+    if not board.emulated:
+        yield from _hardware(board, facts, text)
+    tflite = text("tflite")
+    yield Check(
+        "TFLite runtime",
+        True if tflite else None,
+        tflite or "none: TFLite artifacts are skipped",
+        None
+        if tflite
+        else "pip install tflite-runtime==2.13.0 (armv7l, Python 3.10) or ai-edge-litert (aarch64)",
+    )
+    yield _space(facts.get("free_bytes"))
+    holder = facts.get("lock")
+    if isinstance(holder, Mapping):
+        words = ", ".join(
+            one_line(f"{key} {holder[key]}", 80) for key in ("user", "job", "since") if key in holder
+        )
+        yield Check("free to use", False, f"taken: {words or 'by somebody'}", "Wait, or ask whose job it is.")
+    else:
+        yield Check("free to use", True, "no job is running")
+
+
+def _pynq(board: Board, version: str | None) -> Check:
+    if version is None:
+        mend = (
+            "Use a PYNQ image (pynq.io), or name its Python: --python /usr/local/share/pynq-venv/bin/python3"
+        )
+        return Check("pynq", False, "cannot be imported", mend)
+    if board.board in ("pynq-z1", "pynq-z2") and _version(version) >= (4,):
+        return Check("pynq", False, f"{version} has no Zynq-7000", "pip install 'pynq>=3.0,<4' there.")
+    return Check("pynq", True, version)
+
+
+def _hardware(board: Board, facts: Mapping[str, Any], text: Callable[[str], str | None]) -> Iterator[Check]:
+    root = facts.get("root") is True
+    mend = "Add the board without --no-sudo; pynq needs root."
+    yield Check("root", root, "yes" if root else "no", None if root else mend)
+    xrt = text("XILINX_XRT")
+    mend = "source /etc/profile.d/xrt_setup.sh must set XILINX_XRT there."
+    yield Check("XRT", xrt is not None, xrt or "XILINX_XRT is not set", None if xrt else mend)
+    named = text("board")
+    same = named is None or _plain(named) == _plain(board.board)
+    mend = f"Add it as what it is: bench board add {board.name} --board KIND --replace"
+    yield Check("kind", same if named else None, named or "it does not say", None if same else mend)
+    clock = facts.get("clock_mhz")
+    known = isinstance(clock, int | float) and not isinstance(clock, bool)
+    problems = [one_line(str(item), 200) for item in facts.get("problems") or [] if isinstance(item, str)]
+    mend = "; ".join(problems) or "Run bench board check as a user with sudo there."
+    yield Check("clock", known, f"{clock:g} MHz" if known else "cannot be read", None if known else mend)
+    sensors = facts.get("sensors")
+    names = ", ".join(one_line(str(item), 40) for item in sensors) if isinstance(sensors, list) else ""
+    mend = "Use an external meter and bench energy."
+    yield Check("power rails", True if names else None, names or "none", None if names else mend)
+
+
+def _space(free: Any) -> Check:
+    if not isinstance(free, int) or isinstance(free, bool):
+        return Check("space", None, "not told")
+    mend = None if free >= ENOUGH else "Delete what is old there, such as edge-bench/jobs/."
+    return Check("space", free >= ENOUGH, f"{free / 1e6:,.0f} MB free", mend)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in re.findall(r"\d{1,9}", text)[:3])
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -116,6 +116,7 @@ STEPS: Registry[Step] = Registry(
         "to_fixed": "bench.steps.to_fixed:ToFixed",
         "to_hls": "bench.steps.to_hls:ToHls",
         "compile_hls": "bench.steps.to_hls:CompileHls",
+        "to_rtl": "bench.steps.to_rtl:ToRtl",
         "build_overlay": "bench.steps.build_overlay:BuildOverlay",
     },
 )
@@ -125,6 +126,7 @@ TARGETS: Registry[Target] = Registry(
         "keras": "targets.keras_cpu:KerasCpu",
         "tflite": "targets.tflite:Tflite",
         "hls4ml": "targets.fpga.csim:Hls4ml",
+        "rtl": "targets.fpga.rtl_target:Rtl",
         "fpga": "targets.fpga.vendor:VendorBuild",
         "fpga_project": "targets.fpga.vendor:WrittenProject",
     },

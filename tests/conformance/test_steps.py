@@ -28,10 +28,17 @@ FILES = {
     "fixed": {"model.keras", "fixed_point.json", "reference.npz"},
     "hls": {"model.keras", "fixed_point.json", "reference.npz", "project"},
     "csim": {"model.keras", "fixed_point.json", "reference.npz", "simulator", "simulator.json", "weights"},
+    "rtl": {"model.keras", "simulator", "verilog", "rtl.json", "rtl_outputs.npy"},
 }
 FORMATS = {*FILES, "overlay"}
 #: what a step needs of its parent beyond the format
-PARENT = {"qap": "prune", "to_hls": "to_fixed", "compile_hls": "to_hls", "build_overlay": "to_hls"}
+PARENT = {
+    "qap": "prune",
+    "to_hls": "to_fixed",
+    "compile_hls": "to_hls",
+    "to_rtl": "compile_hls",
+    "build_overlay": "to_hls",
+}
 BUILTIN = sorted(name for name in STEPS.names() if STEPS.place(name).startswith("bench."))
 
 

@@ -1,0 +1,169 @@
+"""From a network and its C simulation to Verilog that gives the same bits, simulated cycle by cycle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from bench.errors import StepError
+from bench.keras_env import without_autograph
+from bench.steps.base import Check, Step, StepContext, StepOutcome, StepParams
+from bench.steps.keras_io import load_float
+from bench.steps.training import prepare
+from targets.fpga.fixed import FixedPoint
+from targets.fpga.parts import kernel_latency_s
+from targets.fpga.rtl import simulators
+from targets.fpga.rtl.simulate import Simulation, simulate
+from targets.fpga.rtl.stages import Design, Multiply, design
+from targets.fpga.simulator import Simulator
+
+VERILOG, DESCRIPTION, OUTPUTS = "verilog", "rtl.json", "rtl_outputs.npy"
+VERSION = 1
+
+
+class ToRtlParams(StepParams):
+    """multipliers: of each dense or convolution layer (P). vectors: inputs of the test split that are
+    simulated; fewer where that would take longer than about a minute. clock_mhz: what cycles are
+    turned into seconds with."""
+
+    style: Literal["sequential"] = "sequential"
+    multipliers: int = Field(default=8, ge=1, le=4096, strict=True)
+    vectors: int = Field(default=1000, ge=2, le=1_000_000, strict=True)
+    clock_mhz: float = Field(default=100.0, gt=0, le=2000)
+
+
+class ToRtl(Step):
+    """Write the network as Verilog and hold its simulation against the C simulation, bit for bit."""
+
+    name = "to_rtl"
+    Params = ToRtlParams
+    takes = "csim"
+    gives = "rtl"
+    needs = ("tensorflow", "tf_keras")
+
+    def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return {"simulators": {one.name: one.version for one in simulators.available()}}
+
+    def unavailable(self, params: Mapping[str, Any]) -> str | None:
+        return None if simulators.available() else simulators.NEEDED
+
+    @without_autograph
+    def run(self, context: StepContext) -> StepOutcome:
+        assert context.parent is not None
+        prepare(context.seed)
+        params: ToRtlParams = context.params
+        parent = context.parent.path
+        row, csim = load_float(parent), Simulator.open(parent)
+        network = design(row, FixedPoint.load(parent), params.multipliers)
+        x = context.data.test.x[: affordable(network, params.vectors)]
+        expected = csim.run(x)
+        verilog = context.out / VERILOG
+        verilog.mkdir()
+        found = simulate(network, x, verilog, expected=expected)
+        differing = np.flatnonzero((found.outputs != expected).any(axis=1))
+        if differing.size:
+            at = int(differing[0])
+            layer = first_layer(network, row, csim, x[at : at + 1], context)
+            raise StepError(
+                f"RTL and C simulation differ in {differing.size} of {len(x)} inputs, the first is number "
+                f"{at}; first layer that differs there: {layer}"
+            )
+        shutil.copytree(parent, context.out, dirs_exist_ok=True)
+        np.save(context.out / OUTPUTS, found.outputs, allow_pickle=False)
+        facts = facts_of(network, found, params)
+        described = json.dumps({"version": VERSION, **facts["rtl"]}, indent=1)
+        (context.out / DESCRIPTION).write_text(described + "\n")
+        return StepOutcome(facts, checks(network, found))
+
+
+def affordable(network: Design, wanted: int) -> int:
+    """How many of the wanted inputs are simulated within the budget; two at least, for the interval."""
+    best = 0
+    for one in simulators.available():
+        n = wanted
+        while n > 2 and one.seconds(network.cycles(n), network.lanes) > simulators.BUDGET:
+            n = max(2, min(n - 1, int(n * 0.9)))
+        best = max(best, n)
+    return best or wanted
+
+
+def facts_of(network: Design, found: Simulation, params: ToRtlParams) -> dict[str, Any]:
+    """What the record keeps: the design, what was compared, and the hardware's cycles for reports."""
+    period = 1000.0 / params.clock_mhz
+    stages = [
+        {
+            "name": stage.name,
+            "kind": "multiply" if isinstance(stage, Multiply) else "max_pool",
+            "taps": stage.taps,
+            "outputs": stage.outputs,
+            "positions": stage.window.positions,
+            "cycles": stage.cycles,
+            "multipliers": stage.multipliers if isinstance(stage, Multiply) else 0,
+            "sum_bits": stage.sum.bits if isinstance(stage, Multiply) else None,
+        }
+        for stage in network.stages
+    ]
+    rtl = {
+        "style": params.style,
+        "multipliers": params.multipliers,
+        "multipliers_in_all": network.lanes,
+        "simulator": found.simulator[0],
+        "simulator_version": found.simulator[1],
+        "vectors": len(found.outputs),
+        "cycles": found.latency,
+        "interval": found.interval,
+        "stages": stages,
+    }
+    hardware = {
+        "origin": "simulated",
+        "cycles": {
+            "cycles_min": found.latency,
+            "cycles_max": found.latency,
+            "interval_min": found.interval,
+            "interval_max": found.interval,
+            "clock_target_ns": period,
+        },
+        "kernel_latency_s": kernel_latency_s(found.latency, period),
+    }
+    return {"rtl": rtl, "hardware": hardware}
+
+
+def checks(network: Design, found: Simulation) -> tuple[Check, ...]:
+    """Equal to the C simulation (a difference does not get this far), and as fast as the formula says."""
+    n = len(found.outputs)
+    seen, told = (found.latency, found.interval), (network.latency, network.interval)
+    detail = f"latency and interval are {seen} cycles, by the formula {told}"
+    return (
+        Check("RTL is the C simulation", True, f"{n} of {n} inputs equal in all bits"),
+        Check("cycles as the formula says", seen == told or n < 2, detail),
+    )
+
+
+def first_layer(network: Design, row: Any, csim: Simulator, x: np.ndarray, context: StepContext) -> str:
+    """The first layer whose outputs differ from the C simulation's for one input x."""
+    folder = context.out / "trace"
+    folder.mkdir()
+    stages = simulate(network, x, folder, trace=True).stages
+    _, traced = csim.trace(x)
+    for names, values in zip(layers_of(network, row), stages, strict=True):
+        known = [name for name in names if name in traced]
+        if known and not np.array_equal(traced[known[-1]].ravel(), values.ravel()):
+            return f"{names[0]} (output {int(np.argmax(traced[known[-1]].ravel() != values.ravel()))})"
+    return "none: they differ only among other inputs"
+
+
+def layers_of(network: Design, row: Any) -> list[list[str]]:
+    """Names of the layers that each stage computes: its own, and activation functions after it."""
+    found: list[list[str]] = []
+    own = {stage.name for stage in network.stages}
+    for layer in row.layers:
+        if layer.name in own:
+            found.append([layer.name])
+        elif type(layer).__name__ == "Activation":
+            found[-1].append(layer.name)
+    return found

@@ -9,13 +9,14 @@ export UV_LINK_MODE := copy
 export UV_COMPILE_BYTECODE := 1
 SYNC := $(UV) sync --frozen --inexact --quiet
 
-.PHONY: demo test lint benchmarks clean
+.PHONY: demo test lint benchmarks clean .venv-board
 
 demo: .venv/.demo
 	.venv/bin/bench run digits
 
-test: .venv/.test lint
+test: .venv/.test .venv-board/.test lint
 	.venv/bin/python -m pytest
+	.venv-board/bin/python -m pytest tests/board
 
 # Figures of the harness itself (start-up, planning, reports); printed, never asserted.
 benchmarks: .venv/.test
@@ -34,6 +35,13 @@ lint: .venv/.test
 	$(SYNC) --extra train --extra parquet --group test --group lint
 	@touch $@ .venv/.demo
 
+# The boards' own environment: pynq wants numpy 1 and protobuf 5, TensorFlow neither.
+.venv-board/.test: uv.lock pyproject.toml $(UV)
+	UV_PROJECT_ENVIRONMENT=.venv-board $(SYNC) --no-dev --extra board --group board-test
+	@touch $@
+
+.venv-board: .venv-board/.test
+
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.11 ..."; exit 1; }
@@ -41,4 +49,4 @@ $(UV):
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 clean:
-	rm -rf .venv .uv
+	rm -rf .venv .venv-board .uv

@@ -1,4 +1,4 @@
-"""What is in the fabric: AXI DMA in simple mode, a kernel on a stream, a kernel on the memory bus, a timer."""
+"""What is in the fabric: AXI DMA in simple mode, a kernel on a stream, one on the memory bus, a timer."""
 
 from __future__ import annotations
 

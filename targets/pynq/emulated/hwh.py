@@ -136,7 +136,7 @@ def bitstream(part: str, data: bytes, design: str = "design_1_wrapper") -> bytes
 def _block(path: str, vlnv: str, module: str, inner: str) -> str:
     name = path.replace("/", "_")
     return (
-        f"    <MODULE FULLNAME={quoteattr('/' + path)} INSTANCE={quoteattr(name)} IPTYPE=\"PERIPHERAL\" "
+        f'    <MODULE FULLNAME={quoteattr("/" + path)} INSTANCE={quoteattr(name)} IPTYPE="PERIPHERAL" '
         f'IS_ENABLE="1" MODCLASS="PERIPHERAL" MODTYPE="{module}" VLNV="{vlnv}">\n{inner}    </MODULE>\n'
     )
 
@@ -218,7 +218,9 @@ def _kernel(path: str) -> str:
                     f'<FIELD NAME="{field}"><PROPERTY NAME="BIT_OFFSET" VALUE="{bit}"/>'
                     f'<PROPERTY NAME="BIT_WIDTH" VALUE="1"/></FIELD>'
                 )
-        inner += '<PROPERTY NAME="IS_ENABLED" VALUE="true"/>' + (f"<FIELDS>{fields}</FIELDS>" if fields else "")
+        inner += '<PROPERTY NAME="IS_ENABLED" VALUE="true"/>' + (
+            f"<FIELDS>{fields}</FIELDS>" if fields else ""
+        )
         rows.append(f'            <REGISTER NAME="{name}">{inner}</REGISTER>\n')
     blocks = (
         '      <ADDRESSBLOCKS>\n        <ADDRESSBLOCK INTERFACE="s_axi_control" NAME="Reg" RANGE="65536" '

@@ -6,7 +6,6 @@ output. It stays open between calls where its output can be unbuffered (`stdbuf`
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -129,5 +128,5 @@ def unpack(job: Path, files: dict[str, str], into: Path) -> Path:
     program = folder / "simulator"
     if not program.is_file():
         raise KernelError("the item holds no kernel/simulator")
-    os.chmod(program, 0o755)
+    program.chmod(0o755)
     return folder

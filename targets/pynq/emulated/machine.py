@@ -148,4 +148,4 @@ def buffer_of(
 
 
 def nbytes(shape: Any, dtype: Any) -> int:
-    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    return int(np.prod(shape, dtype=np.int64)) * int(np.dtype(dtype).itemsize)

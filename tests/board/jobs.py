@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+
+from targets.pynq import agent
 from targets.pynq.emulated import hwh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,14 +199,22 @@ def command(job: Path, folder: Path, *more: str, emulator: bool = True) -> list[
     return found + (["--emulator", str(PYNQ)] if emulator else [])
 
 
-def run(job: Path, folder: Path, *more: str, faults: str = "", emulator: bool = True) -> Run:
-    """The agent as a process of its own, as on a board."""
+def run(
+    job: Path, folder: Path, *more: str, faults: str = "", emulator: bool = True, own_process: bool = False
+) -> Run:
+    """The agent: in this process, which is quick, or in one of its own, as on a board."""
     environment = {**os.environ, "EMULATED_FAULTS": faults}
-    done = subprocess.run(
-        command(job, folder, *more, emulator=emulator),
-        capture_output=True, text=True, timeout=120, env=environment, check=False,
-    )  # fmt: skip
-    return Run(done.returncode, done.stdout + done.stderr, folder)
-
-
-Change = Callable[[Maker], Any]
+    line = command(job, folder, *more, emulator=emulator)
+    if own_process:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=120, env=environment, check=False)
+        return Run(done.returncode, done.stdout + done.stderr, folder)
+    said = io.StringIO()
+    fsync = os.fsync
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMULATED_FAULTS", faults)
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            try:
+                code = agent.main(line[line.index(str(AGENT)) + 1 :])
+            finally:
+                os.fsync = fsync
+    return Run(code, said.getvalue(), folder)

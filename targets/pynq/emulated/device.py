@@ -140,7 +140,9 @@ class EmulatedDevice(pynq.Device):  # type: ignore[misc]
         if not self.faults.active("other_overlay"):
             return design
         function = design.function
-        return Design(design.item, design.interface, lambda x: function(x)[:, ::-1])
+        other = Design(design.item, design.interface, lambda x: function(x)[:, ::-1])
+        other.timing = design.timing
+        return other
 
     def _configure(self, design: Design, parser: Any) -> None:
         run = self._counted(compute(design.function, design.interface))

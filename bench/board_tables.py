@@ -60,8 +60,9 @@ def summary(result: Result) -> str:
         file.agent.machine,
     ]
     lines = [
-        f"board: {', '.join(word for word in about if word)}; {', '.join(word for word in ran if word)}",
-        f"job {file.job[:12]}, {file.started} to {file.finished or 'not finished'}; agent {file.agent.version}",
+        f"board: {', '.join(word for word in about if word)}; {', '.join(word for word in ran if word)}, "
+        f"agent {file.agent.version}",
+        f"job {file.job[:12]}, {file.started} to {file.finished or 'not finished'}",
         f"origin: {file.origin}"
         + (
             " (virtual time of the emulated board: never beside measured times)"

@@ -26,7 +26,8 @@ class BoardBusy(BoardError):
     """Another job is running on the board."""
 
 
-#: What ssh says -> what is wrong, and the mend. {host}, {at} (with the user) and {key} (as in known_hosts) are filled in. The first that is found counts.
+#: What ssh says -> what is wrong, and the mend; the first that is found counts. Filled in: {host}, {at} (with
+#: the user) and {key} (as in known_hosts).
 _SAID = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",

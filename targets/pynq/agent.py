@@ -55,9 +55,9 @@ CLOCK_TOLERANCE = 0.005
 #: frames at once when all outputs are compared; calls of which the register accesses are counted
 COMPARE_BATCH, COUNTED_CALLS = 64, 20
 HWMON = "/sys/class/hwmon"
-_SAFE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.,=+@/-]{0,199}$")
-_SAFE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}$")
-_SHA = re.compile(r"^[0-9a-f]{64}$")
+_SAFE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.,=+@/-]{0,199}\Z")
+_SAFE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}\Z")
+_SHA = re.compile(r"^[0-9a-f]{64}\Z")
 
 
 class JobError(Exception):
@@ -112,6 +112,10 @@ def unpack(archive: Path, into: Path) -> None:
                     raise JobError(f"{member.name} cannot be read")
                 with source, target.open("wb") as out:
                     shutil.copyfileobj(source, out)
+            # to the very end, where the checksum of the compression is
+            for _ in range(MAX_TOTAL >> 20):
+                if tar.fileobj is None or not tar.fileobj.read(1 << 20):
+                    break
     except (tarfile.TarError, EOFError, OSError, struct.error, ValueError) as error:
         if (
             isinstance(error, OSError)
@@ -972,7 +976,6 @@ def time_overlay(
         frames, total = lean.frames, len(x)
         clocks = np.empty((calls, 6), np.int64)
         outputs = []
-        gc.collect()
         gc.disable()
         try:
             for index in range(calls):
@@ -994,6 +997,7 @@ def time_overlay(
         return clocks
 
     # one frame
+    gc.collect()
     lean = Lean(driver, 1, protocol.timeout)
     shortest = lean.warm_up(x[:1], protocol.warmup_calls)
     fine = possible(1, shortest)
@@ -1664,7 +1668,11 @@ def open_job(path: Path, work: Path) -> Job:
     sha = digest_of(path)
     if _read_text(whole) != sha:
         shutil.rmtree(str(unpacked), ignore_errors=True)
-        unpack(path, work)
+        try:
+            unpack(path, work)
+        except JobError:
+            shutil.rmtree(str(unpacked), ignore_errors=True)
+            raise
         whole.write_text(sha)
     return Job(unpacked)
 

@@ -6,6 +6,7 @@ output. It stays open between calls where its output can be unbuffered (`stdbuf`
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -60,7 +61,7 @@ class Program:
         found = child.stdout.read(wanted)
         if len(found) != wanted:
             code = child.wait()
-            self._child = None
+            self.close()
             raise KernelError(f"the C simulation ended with code {code}")
         return np.frombuffer(found, np.float64).reshape(len(data), self._outputs)
 
@@ -78,7 +79,8 @@ class Program:
     def close(self) -> None:
         child, self._child = self._child, None
         if child is not None and child.stdin is not None and child.stdout is not None:
-            child.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.close()
             child.stdout.close()
             child.wait(timeout=10)
 

@@ -29,6 +29,7 @@ FileName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*){0,4}$")
 ]
 Word = Annotated[str, StringConstraints(max_length=200)]
+DataFile = Annotated[str, StringConstraints(pattern=r"^data/[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}\.npy$")]
 WireType = Literal["float32", "int8", "int16", "int32"]
 Count = Annotated[int, Field(ge=0, le=1 << 40)]
 Positive = Annotated[float, Field(gt=0)]
@@ -114,7 +115,7 @@ class Item(Part):
 class Data(Part):
     """An array of the job."""
 
-    file: Annotated[str, StringConstraints(pattern=r"^data/[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}\.npy$")]
+    file: DataFile
     sha256: Sha
     dtype: Word
     shape: Annotated[tuple[Count, ...], Field(strict=False, max_length=4)]
@@ -137,7 +138,7 @@ class Job(Part):
     protocol: Protocol
     items: Annotated[tuple[Item, ...], Field(strict=False, min_length=1, max_length=1000)]
     data: dict[Name, Data]
-    labels: dict[Name, Annotated[str, StringConstraints(max_length=200)]] = {}
+    labels: dict[Name, DataFile] = {}
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Job:
@@ -147,9 +148,8 @@ class Job(Part):
         wanted = {name for item in self.items for name in (item.data, item.expected) if name is not None}
         if missing := sorted((wanted | set(self.labels)) - set(self.data)):
             raise ValueError(f"no data {', '.join(missing)}")
-        files = {entry.file for entry in self.data.values()}
-        if len(files) != len(self.data) or (missing := sorted(set(self.labels.values()) - files)):
-            raise ValueError(f"labels or data without a file of their own: {missing}")
+        if len({entry.file for entry in self.data.values()}) != len(self.data):
+            raise ValueError("two data have one file")
         return self
 
     def item(self, name: str) -> Item | None:

@@ -172,7 +172,7 @@ class Remote:
                 where=str(job.path),
                 mend="Give it to a board of its kind: bench board ls.",
             )
-        if job.job.board != self.board.board:
+        if not self.board.emulated and job.job.board != self.board.board:
             raise ConfigError(
                 f"the job is for {job.job.board}, {self.board.name} is a {self.board.board}",
                 where=str(job.path),

@@ -175,7 +175,8 @@ def _json(**fields: Any) -> Any:
         (_json(schema=2), "schema"),
         (_json(surprise=1), "surprise"),
         (_json(items=[]), "items"),
-        (_json(labels={"x": "data/../../etc"}), "no data"),
+        (_json(labels={"x": "data/x.npy"}), "no data"),
+        (_json(labels={"x": "data/../../etc"}), "labels"),
     ],
 )
 def test_bundles_that_were_changed(tmp_path: Path, change: Any, says: str) -> None:

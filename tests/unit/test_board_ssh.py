@@ -223,8 +223,9 @@ def test_results_of_another_job_and_agents_that_fail(server: Loopback, job: JobF
 def test_jobs_of_other_kinds_of_boards_are_refused(server: Loopback, job: JobFile, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="emulated board, loop is a real one"):
         remote(server, emulated=False).run(job, tmp_path / "r.tar.gz", seconds=60)
+    real = make_job(tmp_path / "real.tar.gz", emulated=False)
     with pytest.raises(ConfigError, match="for pynq-z2, loop is a zcu104"):
-        remote(server, board="zcu104").run(job, tmp_path / "r.tar.gz", seconds=60)
+        remote(server, board="zcu104", emulated=False).run(real, tmp_path / "r.tar.gz", seconds=60)
     assert not server.commands
 
 

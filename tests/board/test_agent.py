@@ -53,3 +53,25 @@ def test_a_whole_job(name: str, tmp_path: Path) -> None:
         names = tar.getnames()
     assert "result/result.json" in names and f"result/{item['accuracy']['predictions']}" in names
     assert np.issubdtype(done.sample(item["accuracy"]["predictions"]).dtype, np.integer)
+
+
+def test_loopback(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    item = maker.overlay(**STYLES["fixed"])
+    bit, handoff = hwh.write_overlay(tmp_path / "echo", dma="hier_0/axi_dma_0", what="loopback")
+    item["files"].update({"loopback.bit": maker.file(bit), "loopback.hwh": maker.file(handoff)})
+    found = run(maker.write(), tmp_path).item()
+    loopback, execute = found["loopback"], found["phases"]["execute"]
+    assert found["status"] == "ok" and loopback["execute"]["n"] == 20
+    assert 0 < loopback["execute"]["p50"] <= execute["p50"]
+    assert loopback["execute_above_loopback_s"] == pytest.approx(execute["p50"] - loopback["execute"]["p50"])
+
+
+def test_no_outputs_to_compare_with(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.overlay()["expected"] = None
+    item = run(maker.write(), tmp_path).item()
+    assert item["status"] == "ok" and item["agreement"] is None and item["accuracy"]["errors"] == 7
+    assert {"name": "outputs", "passed": None, "detail": "the job has no outputs to compare with"} in item[
+        "sanity"
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -110,9 +111,12 @@ def test_board_that_goes_down_every_time(tmp_path: Path) -> None:
     maker.overlay(A)
     maker.overlay(B)
     job = maker.write()
-    for _ in range(3):
-        assert run(job, tmp_path, faults=f"drop=9@{B}", own_process=True).code == -signal.SIGKILL
-    done = run(job, tmp_path, faults=f"drop=9@{B}", own_process=True)
+    assert run(job, tmp_path, faults=f"drop=9@{B}", own_process=True).code == -signal.SIGKILL
+    path = tmp_path / "work" / "result" / "result.json"
+    value = json.loads(path.read_text())
+    assert value["attempts"] == {B: 1} and value["items"][A]["status"] == "ok"
+    path.write_text(json.dumps({**value, "attempts": {B: 3}}))
+    done = run(job, tmp_path)
     assert done.code == 1 and done.item(A)["status"] == "ok"
     assert "went down 3 times" in done.item(B)["reason"]
 

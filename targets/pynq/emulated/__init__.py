@@ -45,6 +45,11 @@ def activate(job_folder: str | Path) -> Any:
         program = kernels.Program(folder, int(interface["inputs"]), int(interface["outputs"]))
         atexit.register(program.close)
         designs[files["overlay.bit"]] = board.Design(item["id"], interface, program, item.get("cycles"))
+        if "loopback.bit" in files:
+            echo = {"output" + key[5:]: value for key, value in interface.items() if key.startswith("input")}
+            designs[files["loopback.bit"]] = board.Design(
+                item["id"], {**interface, **echo}, lambda x: x, {"latency": 4, "interval": 1}
+            )
     wanted = faults.Faults.of(os.environ)
     if wanted.active("full_disk"):
         faults.fill_disk(round(wanted.number("full_disk") or 1))

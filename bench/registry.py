@@ -117,6 +117,7 @@ STEPS: Registry[Step] = Registry(
         "to_hls": "bench.steps.to_hls:ToHls",
         "compile_hls": "bench.steps.to_hls:CompileHls",
         "to_rtl": "bench.steps.to_rtl:ToRtl",
+        "synthesize_rtl": "bench.steps.synthesize_rtl:SynthesizeRtl",
         "build_overlay": "bench.steps.build_overlay:BuildOverlay",
     },
 )

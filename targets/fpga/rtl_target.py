@@ -7,25 +7,36 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bench.cells import StepSpec
 from bench.errors import ArtifactError
 from bench.scoring.agreement import compare
 from targets.base import Target, TargetOptions
 from targets.fpga.csim import CsimRunner, Hls4ml, Hls4mlOptions
+from targets.fpga.parts import BOARDS
 from targets.fpga.rtl import simulators
 
 DESCRIPTION, OUTPUTS = "rtl.json", "rtl_outputs.npy"
 
 
 class RtlOptions(TargetOptions):
-    """See `bench.steps.to_rtl.ToRtlParams`."""
+    """See `ToRtlParams` and `SynthesizeRtlParams`. synthesize: also count what the design takes of the
+    board's device, for which pyosys is needed."""
 
     style: Literal["sequential"] = "sequential"
     multipliers: int = Field(default=8, ge=1, le=4096, strict=True)
     clock_mhz: float = Field(default=100.0, gt=0, le=2000)
     vectors: int = Field(default=1000, ge=2, le=1_000_000, strict=True)
+    synthesize: bool = True
+    board: str = "pynq-z2"
+
+    @field_validator("board")
+    @classmethod
+    def _known(cls, board: str) -> str:
+        if board not in BOARDS:
+            raise ValueError(f"unknown board {board!r}; known: {', '.join(BOARDS)}")
+        return board
 
 
 class RtlRunner(CsimRunner):
@@ -68,11 +79,23 @@ class Rtl(Target):
     modules: ClassVar[tuple[str, ...]] = ("hls4ml",)
 
     def finish(self, options: Any) -> tuple[StepSpec, ...]:
+        from bench.steps.synthesize_rtl import SynthesizeRtlParams
         from bench.steps.to_rtl import ToRtlParams
 
+        chosen = RtlOptions(**options)
+        rtl = ToRtlParams(
+            style=chosen.style,
+            multipliers=chosen.multipliers,
+            vectors=chosen.vectors,
+            clock_mhz=chosen.clock_mhz,
+        )
+        synthesis = SynthesizeRtlParams(board=chosen.board)
         # The C simulation is that of target hls4ml with its usual options, and built only once.
         csim = Hls4ml().finish(Hls4mlOptions().model_dump(mode="json"))
-        return (*csim, StepSpec("to_rtl", ToRtlParams(**options).model_dump(mode="json")))
+        steps = (*csim, StepSpec("to_rtl", rtl.model_dump(mode="json")))
+        if not chosen.synthesize:
+            return steps
+        return (*steps, StepSpec("synthesize_rtl", synthesis.model_dump(mode="json")))
 
     def unavailable(self) -> str | None:
         return Hls4ml().unavailable() or (None if simulators.available() else simulators.NEEDED)

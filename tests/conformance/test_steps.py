@@ -37,6 +37,7 @@ PARENT = {
     "to_hls": "to_fixed",
     "compile_hls": "to_hls",
     "to_rtl": "compile_hls",
+    "synthesize_rtl": "to_rtl",
     "build_overlay": "to_hls",
 }
 BUILTIN = sorted(name for name in STEPS.names() if STEPS.place(name).startswith("bench."))

@@ -1,0 +1,92 @@
+"""From Verilog to what it takes of a device, with yosys: no vendor tool."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from bench.fingerprint import installed, version
+from bench.steps.base import Check, Step, StepContext, StepOutcome, StepParams
+from targets.fpga.flow import machine_memory
+from targets.fpga.parts import BOARDS, device_of, fits, percent
+from targets.fpga.rtl.synthesis import synthesize
+
+NEEDED = "pyosys is not installed, which synthesizes the design: uv sync --inexact --extra rtl"
+FOLDER = "synthesis"
+
+
+class SynthesizeRtlParams(StepParams):
+    """board: whose device family the design is made of, and is compared with. memory_limit_gb: 0 is
+    nine tenths of this machine's."""
+
+    board: str = "pynq-z2"
+    time_limit_s: float = Field(default=1800.0, ge=1, le=86_400)
+    memory_limit_gb: float = Field(default=0.0, ge=0, le=10_000)
+
+    @field_validator("board")
+    @classmethod
+    def _known(cls, board: str) -> str:
+        if board not in BOARDS:
+            raise ValueError(f"unknown board {board!r}; known: {', '.join(BOARDS)}")
+        return board
+
+
+class SynthesizeRtl(Step):
+    """Count look-up tables, flip-flops, DSP slices and block RAMs of the Verilog after logic synthesis."""
+
+    name = "synthesize_rtl"
+    Params = SynthesizeRtlParams
+    takes = "rtl"
+    gives = "rtl"
+    needs = ()
+    limits = ("time_limit_s", "memory_limit_gb")
+
+    def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return {"pyosys": version("pyosys")}
+
+    def unavailable(self, params: Mapping[str, Any]) -> str | None:
+        return None if installed("pyosys") else NEEDED
+
+    def timeout(self, params: Mapping[str, Any]) -> float | None:
+        return float(params["time_limit_s"]) + 300
+
+    def run(self, context: StepContext) -> StepOutcome:
+        assert context.parent is not None
+        params: SynthesizeRtlParams = context.params
+        shutil.copytree(context.parent.path, context.out, dirs_exist_ok=True)
+        folder = context.out / FOLDER
+        folder.mkdir()
+        found = synthesize(
+            context.out / "verilog",
+            folder,
+            params.board,
+            seconds=params.time_limit_s,
+            memory_bytes=params.memory_limit_gb * 1e9 or 0.9 * machine_memory(),
+        )
+        device = device_of(params.board)
+        told = {
+            "tool": "yosys",
+            "tool_version": found.version,
+            "board": params.board,
+            "cells": found.cells,
+            **found.detail,
+            # Of the slowest path, with the cells' delays alone: a bound, never a clock that was reached.
+            "logic_delay_without_routing_ns": found.logic_delay_ns,
+            "seconds": found.seconds,
+            "peak_bytes": found.peak_bytes,
+        }
+        hardware = {
+            "origin": "estimated",
+            "synth": found.used,
+            "percent": {"synth": percent(found.used, device)},
+            "fits": {"synth": fits(found.used, device)},
+            "device": vars(device).copy(),
+        }
+        some = found.used["lut"] > 0 and found.used["ff"] > 0
+        detail = f"{found.used['lut']} LUT, {found.used['ff']} FF"
+        return StepOutcome(
+            {"synthesis": told, "hardware": hardware}, (Check("a design is left", some, detail),)
+        )

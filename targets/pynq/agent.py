@@ -526,9 +526,11 @@ class Board:
         if self.emulated:
             assert job is not None
             sys.path.insert(0, str(emulator))
-            import emulated  # type: ignore[import-not-found,unused-ignore]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                import emulated  # type: ignore[import-not-found,unused-ignore]
 
-            self.device = emulated.activate(job.folder)
+                self.device = emulated.activate(job.folder)
             self.now_ns: Callable[[], int] = self.device.clock.now_ns
             self.sleep: Callable[[float], None] = self.device.clock.sleep
             self._spend: Callable[[float], None] | None = self.device.clock.spend

@@ -70,6 +70,8 @@ class Maker:
         }
     )
     emulated: bool = True
+    #: smallest input, in sixteenths
+    low: int = -64
 
     @property
     def job(self) -> Path:
@@ -146,7 +148,7 @@ class Maker:
         path = self.job / "data" / "x.npy"
         if "x" not in self.data:
             # on a grid of 1/16, inside fixed<8,4>
-            x = np.random.default_rng(3).integers(-64, 64, (FRAMES, 4, 3)).astype(np.float32) / 16
+            x = np.random.default_rng(3).integers(self.low, 64, (FRAMES, 4, 3)).astype(np.float32) / 16
             self.array("x", x)
             labels = network(x, 1.0).argmax(axis=1)
             labels[:7] = (labels[:7] + 1) % OUTPUTS

@@ -14,6 +14,7 @@ from tests.board.jobs import FRAMES, Maker, run
 STYLES = {
     "float": {},
     "fixed": {"fixed": ("fixed<8,4,RND_CONV,SAT>", "fixed<16,10>"), "dtypes": ("int8", "int16")},
+    "unsigned": {"fixed": ("ufixed<8,2,RND_CONV,SAT>", "fixed<16,10>"), "dtypes": ("int8", "int16")},
     "memory": {"style": "m_axi"},
     "ultrascale": {"soc": hwh.ULTRASCALE},
 }
@@ -21,7 +22,7 @@ STYLES = {
 
 @pytest.mark.parametrize("name", list(STYLES))
 def test_a_whole_job(name: str, tmp_path: Path) -> None:
-    maker = Maker(tmp_path)
+    maker = Maker(tmp_path, low=0 if name == "unsigned" else -64)
     maker.overlay(**STYLES[name])
     done = run(maker.pack(), tmp_path, own_process=name == "float")
     assert done.code == 0, done.said

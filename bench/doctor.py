@@ -69,6 +69,15 @@ PARTS = (
     Part("qkeras", "qkeras", "qat and qap for FPGA", _extra("train"), keras=True),
     Part("hls4ml", "hls4ml", "the hls4ml target, projects of `bench build`", _extra("train"), keras=True),
     Part("g++", "g++", "the hls4ml target (C simulation)", "apt-get install g++", program=True),
+    Part("iverilog", "iverilog", "the rtl target (Icarus Verilog)", "apt-get install iverilog", program=True),
+    Part(
+        "verilator",
+        "verilator",
+        "the rtl target with large networks (5.0 or later)",
+        "apt-get install verilator",
+        program=True,
+    ),
+    Part("pyosys", "pyosys", "synthesis of the rtl target (yosys)", _extra("rtl")),
     Part(
         "vivado_hls",
         "vivado_hls",

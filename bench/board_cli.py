@@ -103,7 +103,8 @@ def check(name: str, as_json: bool) -> int:
 def run(name: str, job: Path, out: Path, timeout: float, keep: bool) -> int:
     """Run JOB (job.tar.gz) on a board and fetch its result.
 
-    The job goes on when the connection is lost; the same command takes it up again.
+    The job goes on when the connection is lost; the same command takes it up again. The emulated board
+    runs the simulators that the job holds on this machine: give it your own jobs only.
     """
     from bench.board_tables import summary
     from bench.errors import ConfigError

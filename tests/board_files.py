@@ -13,6 +13,7 @@ import numpy as np
 
 from targets.pynq.archive import array_bytes
 from targets.pynq.jobs import ItemSource, JobFile, protocol, write_job
+from targets.pynq.results import Result
 
 CREATED = "2026-01-02T03:04:05+00:00"
 ITEMS = ("toy/baseline/seed0", "toy/pruned/seed0")
@@ -23,6 +24,8 @@ def make_job(out: Path, *, items: tuple[str, ...] = ITEMS, emulated: bool = True
     random = np.random.default_rng(0)
     inputs = random.normal(size=(20, 4)).astype(np.float32)
     expected = random.normal(size=(20, 3)).astype(np.float32)
+    labels = expected.argmax(axis=1)
+    labels[:2] = (labels[:2] + 1) % 3
     noise = random.bytes(size)
     return write_job(
         out,
@@ -33,7 +36,7 @@ def make_job(out: Path, *, items: tuple[str, ...] = ITEMS, emulated: bool = True
                 {"overlay.bit": b"bit" + noise, "overlay.hwh": b"hwh", "kernel/weights/w2.txt": b"1, 2"},
                 inputs,
                 expected,
-                (np.arange(20) % 3).astype(np.int64),
+                labels,
                 {
                     "interface": {
                         "style": "axis_dma", "dma": "axi_dma_0", "kernel": "k_0", "inputs": 4, "outputs": 3,
@@ -51,14 +54,14 @@ def make_job(out: Path, *, items: tuple[str, ...] = ITEMS, emulated: bool = True
     )  # fmt: skip
 
 
-def make_item(number: int, labels: np.ndarray) -> tuple[dict[str, Any], dict[str, bytes]]:
+def make_item(number: int, expected: np.ndarray) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Result of an item, and its arrays by name."""
     random = np.random.default_rng(number)
     seconds = random.uniform(1e-5, 2e-5, 50)
-    predictions = labels.copy()
-    predictions[:2] = (predictions[:2] + 1) % 3
+    predictions = expected.argmax(axis=1)
     p50, p95, p99 = (float(value) for value in np.percentile(seconds, [50, 95, 99]))
     names = [f"samples/{number:04d}-01-execute.npy", f"samples/{number:04d}-02-predictions.npy"]
+    names.append(f"samples/{number:04d}-03-outputs.npy")
     item = {
         "status": "ok",
         "reason": None,
@@ -74,21 +77,21 @@ def make_item(number: int, labels: np.ndarray) -> tuple[dict[str, Any], dict[str
         "throughput": [{"batch": 1, "seconds": [1e-5]}, {"batch": 4, "seconds": [2e-5]}],
         "fit": {"a_s": 6.7e-6, "b_s": 3.3e-6, "r2": 1.0},
         "accuracy": {"n": 20, "errors": 2, "predictions": names[1]},
-        "agreement": {"n": 60, "mismatches": 0, "bit_exact": True, "frames": 20},
+        "agreement": {"n": 60, "mismatches": 0, "bit_exact": True, "frames": 20, "outputs": names[2]},
         "energy": None,
         "sanity": [{"name": "clock", "passed": True, "detail": "100 MHz"}],
         "refused": [],
     }  # fmt: skip
-    return item, dict(zip(names, (array_bytes(seconds), array_bytes(predictions)), strict=True))
+    return item, dict(zip(names, map(array_bytes, (seconds, predictions, expected)), strict=True))
 
 
 def make_result(job: JobFile, done: int | None = None) -> tuple[dict[str, Any], dict[str, bytes]]:
     """result.json and the arrays of a good result; `done`: items that were finished before it stopped."""
-    labels = next(iter(job.labels.values()))
+    expected = next(iter(job.expected.values()))
     items: dict[str, Any] = {}
     arrays: dict[str, bytes] = {}
     for number, item in enumerate(job.job.items[:done]):
-        items[item.id], more = make_item(number, labels)
+        items[item.id], more = make_item(number, expected)
         arrays |= more
     value = {
         "schema": 1,
@@ -129,3 +132,12 @@ def write_result(
     members += [member(f"result/{name}", content) for name, content in sorted(arrays.items())]
     path.write_bytes(pack([*members, *more]))
     return path
+
+
+def same(a: Result, b: Result) -> bool:
+    """Whether two results say the same."""
+    return (
+        a.file == b.file
+        and a.samples.keys() == b.samples.keys()
+        and all(np.array_equal(a.samples[name], b.samples[name]) for name in a.samples)
+    )

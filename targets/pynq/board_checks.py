@@ -31,7 +31,9 @@ def check_board(board: Board, make: Callable[[Board], Remote] = Remote) -> list[
     try:
         facts = make(board).facts()
     except BenchError as error:
-        return [Check("reachable", False, error.what, error.mend)]
+        about = getattr(error, "about", "reachable")
+        there = [] if about == "reachable" else [Check("reachable", True, board.host or "this machine")]
+        return [*there, Check(about, False, error.what, error.mend)]
     return [Check("reachable", True, board.host or "this machine"), *_judge(board, facts)]
 
 

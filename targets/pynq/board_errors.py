@@ -11,7 +11,9 @@ from targets.pynq.words import one_line, printable
 
 
 class BoardError(BenchError):
-    """A board cannot be used, or did not do what it was asked."""
+    """A board cannot be used, or did not do what it was asked. `about`: the check that it fails."""
+
+    about = "reachable"
 
 
 class BoardLost(BoardError):
@@ -20,6 +22,18 @@ class BoardLost(BoardError):
 
 class BoardUnreachable(BoardError):
     """Nobody answers at its address."""
+
+
+class NoSudo(BoardError):
+    """We are not root there, and cannot become it without a password."""
+
+    about = "sudo"
+
+
+class NoSpace(BoardError):
+    """Its disk is full."""
+
+    about = "space"
 
 
 class BoardBusy(BoardError):
@@ -102,14 +116,14 @@ def script_error(board: Board, code: int, err: str, what: str) -> BoardError:
     said, where = printable(err, 2000).strip(), f"board {board.name}"
     last = "\n  ".join(said.splitlines()[-6:]) or None
     if code == scripts.NO_SUDO:
-        return BoardError(
+        return NoSudo(
             "sudo asks for a password there",
             where=where,
             mend='On the board: echo "$USER ALL=(ALL) NOPASSWD: ALL" | sudo tee /etc/sudoers.d/edge-bench '
             "(or add it with --no-sudo, if nothing there needs root).",
         )
     if code == scripts.NO_SPACE or "No space left" in said:
-        return BoardError(
+        return NoSpace(
             f"no space: {one_line(said, 200)}",
             where=where,
             mend=f"Delete what is old there, such as {board.folder}/jobs/ of jobs that are done.",

@@ -49,12 +49,14 @@ class ItemSource:
 
 @dataclass(frozen=True)
 class JobFile:
-    """A bundle on disk, checked. `labels`: by data name, for checking what the board says of them."""
+    """A bundle on disk, checked. For checking what a board says: `labels` by the inputs' name, `expected`
+    outputs by their own."""
 
     path: Path
     job: Job
     sha256: str
     labels: Mapping[str, np.ndarray]
+    expected: Mapping[str, np.ndarray]
 
 
 def protocol(preset: str = "full", **changes: Any) -> dict[str, Any]:
@@ -178,7 +180,7 @@ def read_job(path: Path) -> JobFile:
             text = content
         else:
             hashes[name] = hashlib.sha256(content).hexdigest()
-            if "labels" in name:
+            if name.startswith("job/data/"):
                 arrays[name] = content
     if text is None:
         raise ArtifactError("no job: job/job.json is not in it", where=where, mend="Give a job.tar.gz.")
@@ -199,5 +201,17 @@ def read_job(path: Path) -> JobFile:
         name: read_array(arrays[f"job/{file}"], f"{where}: {file}").reshape(-1)
         for name, file in job.labels.items()
     }
+    expected = {
+        name: read_array(arrays[f"job/{job.data[name].file}"], f"{where}: {name}")
+        for name in {item.expected for item in job.items if item.expected is not None}
+    }
+    for name, entry in job.data.items():
+        if name in expected and (expected[name].dtype.name, expected[name].shape) != (
+            entry.dtype,
+            entry.shape,
+        ):
+            raise ArtifactError(
+                f"data {name} is not of the kind it says", where=where, mend="Make the job again."
+            )
     with path.open("rb") as stream:
-        return JobFile(path, job, hashlib.file_digest(stream, "sha256").hexdigest(), labels)
+        return JobFile(path, job, hashlib.file_digest(stream, "sha256").hexdigest(), labels, expected)

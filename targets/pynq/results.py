@@ -1,7 +1,7 @@
 """Result archives of boards: `result/result.json` and `result/samples/*.npy`. All of it untrusted.
 
-What the numbers say of each other is checked: statistics against their samples, errors against predictions
-and labels, and everything against the job where that is at hand.
+What the numbers say of each other is checked: statistics against their samples, predictions against outputs,
+and against the job, where that is at hand: outputs with the C simulation's, errors with the labels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from targets.pynq import archive
 from targets.pynq.archive import read_archive, read_array
 from targets.pynq.job_file import MAX_JSON, Item
 from targets.pynq.jobs import JobFile
-from targets.pynq.result_file import SAMPLE, ItemResult, Phase, ResultFile, parse_result
+from targets.pynq.result_file import (
+    SAMPLE,
+    Accuracy,
+    Agreement,
+    ItemResult,
+    Phase,
+    ResultFile,
+    parse_result,
+)
 
 RESULT = "result/result.json"
 _SAMPLE = re.compile("result/" + SAMPLE.strip("^$"))
@@ -121,27 +129,58 @@ def _item(
             _phase(name, phase, samples[phase.samples])
     data = job.job.data[asked.data] if job is not None and asked is not None else None
     rows = data.shape[0] if data is not None and data.shape else None
+    labels = job.labels.get(asked.data) if job is not None and asked is not None else None
+    outputs = None
     if item.agreement is not None:
-        agreement = item.agreement
-        if agreement.mismatches > agreement.n or agreement.bit_exact != (agreement.mismatches == 0):
-            raise _Contradiction(f"{agreement.mismatches} of {agreement.n} outputs differ, bit exact or not")
-        if rows is not None and agreement.frames not in (None, rows):
-            raise _Contradiction(f"{agreement.frames} frames were compared, the job has {rows}")
+        if item.agreement.outputs is not None:
+            outputs = samples[item.agreement.outputs]
+        wanted = job.expected.get(asked.expected or "") if job is not None and asked is not None else None
+        _agreement(item.agreement, outputs, wanted, rows)
     if item.accuracy is not None:
-        accuracy = item.accuracy
-        if (accuracy.errors or 0) > accuracy.n or rows not in (None, accuracy.n):
-            raise _Contradiction(f"{accuracy.errors} errors of {accuracy.n}, the job has {rows} inputs")
-        if accuracy.predictions is not None:
-            predictions = samples[accuracy.predictions]
-            if predictions.shape != (accuracy.n,) or predictions.dtype.kind not in "iu":
-                raise _Contradiction("its predictions are not one class for each input")
-            labels = job.labels.get(asked.data) if job is not None and asked is not None else None
-            if labels is not None and accuracy.errors is not None:
-                errors = (
-                    int(np.count_nonzero(predictions != labels)) if len(labels) == len(predictions) else -1
-                )
-                if errors != accuracy.errors:
-                    raise _Contradiction(f"{accuracy.errors} errors, by its predictions it is {errors}")
+        _accuracy(item.accuracy, samples, outputs, labels, rows)
+
+
+def _agreement(
+    agreement: Agreement, outputs: np.ndarray | None, wanted: np.ndarray | None, rows: int | None
+) -> None:
+    if agreement.mismatches > agreement.n or agreement.bit_exact != (agreement.mismatches == 0):
+        raise _Contradiction(f"{agreement.mismatches} of {agreement.n} outputs differ, bit exact or not")
+    if rows is not None and agreement.frames not in (None, rows):
+        raise _Contradiction(f"{agreement.frames} frames were compared, the job has {rows}")
+    if outputs is None or wanted is None:
+        return
+    # as the agent compares: in the type that came out of the kernel
+    if outputs.size != wanted.size or outputs.dtype.kind == "b":
+        raise _Contradiction(f"{outputs.size} outputs, the job expects {wanted.size}")
+    with np.errstate(over="ignore"):
+        differ = outputs.reshape(-1) != wanted.reshape(-1).astype(outputs.dtype)
+    if (found := int(np.count_nonzero(differ))) != agreement.mismatches or agreement.n != outputs.size:
+        raise _Contradiction(
+            f"{agreement.mismatches} outputs differ, by the outputs themselves it is {found}"
+        )
+
+
+def _accuracy(
+    accuracy: Accuracy,
+    samples: Mapping[str, np.ndarray],
+    outputs: np.ndarray | None,
+    labels: np.ndarray | None,
+    rows: int | None,
+) -> None:
+    if (accuracy.errors or 0) > accuracy.n or rows not in (None, accuracy.n):
+        raise _Contradiction(f"{accuracy.errors} errors of {accuracy.n}, the job has {rows} inputs")
+    if accuracy.predictions is None:
+        return
+    predictions = samples[accuracy.predictions]
+    if predictions.shape != (accuracy.n,) or predictions.dtype.kind not in "iu":
+        raise _Contradiction("its predictions are not one class for each input")
+    whole = outputs is not None and outputs.ndim == 2 and len(outputs) == accuracy.n and outputs.shape[1] > 1
+    if outputs is not None and whole and not np.array_equal(outputs.argmax(axis=1), predictions):
+        raise _Contradiction("its predictions are not those of its outputs")
+    if labels is not None and accuracy.errors is not None:
+        errors = int(np.count_nonzero(predictions != labels)) if len(labels) == len(predictions) else -1
+        if errors != accuracy.errors:
+            raise _Contradiction(f"{accuracy.errors} errors, by its predictions it is {errors}")
 
 
 def _phase(name: str, phase: Phase, values: np.ndarray) -> None:

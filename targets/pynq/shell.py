@@ -23,6 +23,8 @@ from targets.pynq.inventory import Board
 
 #: seconds until a host must have answered; until a silent connection is given up
 CONNECT_SECONDS, ALIVE_SECONDS, ALIVE_COUNT = 10, 15, 4
+#: seconds between two looks whether the client has ended, though nothing came from it
+TICK = 1.0
 #: of a script's texts
 MAX_TEXT = 1 << 20
 #: exit code of the ssh client itself; scripts never use it
@@ -126,8 +128,11 @@ class Shell:
             selector.register(process.stderr, selectors.EVENT_READ, "err")
             while selector.get_map():
                 left = until - time.monotonic()
-                ready = selector.select(left) if left > 0 else []
-                if not ready:
+                ended = process.poll() is not None
+                ready = selector.select(0 if ended else min(left, TICK)) if left > 0 else []
+                if not ready and ended:  # a master connection of ssh may hold the pipes open for hours
+                    break
+                if left <= 0:
                     raise subprocess.TimeoutExpired(process.args, 0)
                 for key, _ in ready:
                     data = os.read(key.fd, 1 << 16)

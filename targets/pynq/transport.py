@@ -8,6 +8,7 @@ when the rest could not be.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tarfile
@@ -39,6 +40,8 @@ PATIENCE, STARTS = 300.0, 3
 SPARE, TIMES = 128 << 20, 4
 #: exit codes of the agent
 OK, SOME_FAILED, BAD_JOB, LOCKED = 0, 1, 2, 3
+#: codes above it: a signal ended it
+KILLED = 128
 
 T = TypeVar("T")
 
@@ -138,7 +141,8 @@ class Remote:
         starts = 0
         while True:
             word, code = self._patiently(lambda: self._state(folder, job))
-            if word == "ended" or (word == "failed" and starts):
+            killed = word == "failed" and code > KILLED and starts < STARTS
+            if word == "ended" or (word == "failed" and starts and not killed):
                 break
             if word != "running":
                 if starts >= STARTS:
@@ -152,15 +156,16 @@ class Remote:
                 starts += 1
             elif not starts:
                 self.say(f"{self.board.name}: it is running already; waiting")
-            if not self._patiently(lambda: self._wait(folder, deadline)):
+            if not self._waited(folder, deadline):
                 self.say(f"{self.board.name}: its time is over")
-                self.shell.run(scripts.STOP, folder, self.how, seconds=SHORT)
-                return Outcome(self._fetch(folder, job, out), None)
+                self._patiently(partial(self.shell.run, scripts.STOP, folder, self.how, seconds=SHORT))
+                return Outcome(self._patiently(lambda: self._fetch(folder, job, out)), None)
         if word == "failed":
             raise self._failed(folder, job, out, code)
         result = self._patiently(lambda: self._fetch(folder, job, out))
         if not keep and not result.missing:
-            self.shell.run(scripts.REMOVE, folder, self.how, seconds=SHORT)
+            with contextlib.suppress(BoardError):  # the result is here
+                self.shell.run(scripts.REMOVE, folder, self.how, seconds=SHORT)
         return Outcome(result, code)
 
     def _fits(self, job: JobFile) -> None:
@@ -221,6 +226,15 @@ class Remote:
             stream.seek(0)
             done = self.shell.run(scripts.PUT, folder, str(size), seconds=LONG, stdin=stream)
         self._expect(done, "files cannot be sent")
+
+    def _waited(self, folder: str, deadline: float) -> bool:
+        """Whether it ended in time. On this machine, whoever interrupts us means the agent too."""
+        try:
+            return self._patiently(lambda: self._wait(folder, deadline))
+        except KeyboardInterrupt:
+            if self.board.host is None:
+                self.shell.run(scripts.STOP, folder, self.how, seconds=SHORT)
+            raise
 
     def _wait(self, folder: str, deadline: float) -> bool:
         """Whether the agent ended before its time was over."""

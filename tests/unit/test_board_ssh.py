@@ -166,6 +166,14 @@ def test_a_board_that_reboots(server: Loopback, job: JobFile, tmp_path: Path) ->
     assert (server.home / "starts").read_text() == "0\n1\n", "what was finished was not measured again"
 
 
+def test_an_agent_that_is_killed_goes_on(server: Loopback, job: JobFile, tmp_path: Path) -> None:
+    behave(server, crash_at=2)
+    said: list[str] = []
+    done = remote(server, said).run(job, tmp_path / "r.tar.gz", seconds=60)
+    assert done.code == 0 and done.result.missing == () and "loop: started again" in said
+    assert (server.home / "starts").read_text() == "0\n1\n"
+
+
 def test_time_is_over_and_what_was_finished_comes_back(
     server: Loopback, job: JobFile, tmp_path: Path
 ) -> None:
@@ -250,6 +258,10 @@ def test_checks(server: Loopback) -> None:
         python=[1], sensors="x", free_bytes="much", clock_mhz=True, board=None, problems=None, lock="x"
     )
     assert odd["space"].passed is None and odd["clock"].passed is False
+    server.tool("id", "#!/bin/sh\necho 1000\n")
+    server.tool("sudo", "#!/bin/sh\nexit 1\n")
+    rootless = look()
+    assert list(rootless) == ["reachable", "sudo"] and rootless["sudo"].passed is False
     server.stop()
     try:
         (gone,) = look().values()
@@ -275,3 +287,10 @@ def test_too_much_and_too_long(server: Loopback) -> None:
     with pytest.raises(BoardLost, match="no answer within 1 s"):
         shell.run("sleep 20", seconds=1)
     assert shell.run("exit 7", seconds=30).code == 7
+
+
+def test_a_master_connection_that_holds_the_pipes_is_not_waited_for(tmp_path: Path) -> None:
+    here = Shell(Board("here", None, "pynq-z2", emulated=True))
+    begin = time.monotonic()
+    assert here.run("sleep 15 & echo done; exit 3", seconds=30).out == "done\n"
+    assert time.monotonic() - begin < 10

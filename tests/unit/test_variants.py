@@ -54,7 +54,7 @@ def test_tflite_exists_for_all_and_fixed_point_says_why_not() -> None:
 
 
 def test_fixed_point_networks_are_made_by_the_steps_that_docs_name() -> None:
-    """docs/variants.md: 32 bits for what is only trained or pruned, 16 after training, QKeras for the rest."""
+    """docs/variants.md: 32 bits for what is only trained or pruned, 16 after training, QKeras else."""
     last = {n: v.tails["fixed"][-1] for n, v in VARIANTS.items() if isinstance(v.tails["fixed"], tuple)}
     assert last["baseline"] == last["pruned"] and last["baseline"].params["bits"] == 32
     assert last["ptq"] == last["distilled"] == StepSpec("to_fixed")

@@ -51,7 +51,7 @@ def test_description(name: str) -> None:
         assert budget.epochs >= 1 and budget.batch_size >= 1 and 0 < budget.learning_rate < 0.1
         # The test set decides nothing, and neither does validation: budgets are fixed.
         assert budget.patience is None
-    assert model.finetune.epochs < model.budget.epochs
+    assert model.finetune.epochs <= model.budget.epochs
     assert DATASETS.get(model.dataset).classes
 
 

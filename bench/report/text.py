@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.report.tables import Column, Table, comparison
+from bench.report.tables import MAIN, Column, Table, comparison
 from bench.report.tables_fpga import EVERY_BIT
 from bench.report.view import views
 
@@ -20,7 +21,8 @@ WIDTH = 100
 def comparison_table(frame: pd.DataFrame, width: int = WIDTH) -> str:
     """Plain text for the terminal: one table a model, at most `width` columns wide.
 
-    Columns that do not fit are left out, least important first; their number is told.
+    Main columns that do not fit come in a further block below; of the details, those that do not fit are left
+    out and counted.
     """
     parts = [_plain(comparison(view), max(40, width)) for view in views(frame)]
     return "\n\n".join(parts) if parts else "No cells."
@@ -51,34 +53,70 @@ def _pad(text: str, width: int, right: bool) -> str:
 
 
 def _plain(table: Table, width: int) -> str:
-    full = table
-    names = [one_line(row.variant) + _role_sign(row.role) for row in full.rows]
-    fronts = ["".join(sorted({_front_sign(f) for f in row.fronts} - {""})) for row in full.rows]
-    first = max(display_width(name) for name in ["variant", *names])
-
-    def widths(part: Table) -> list[int]:
-        cells = [[row.cells[place].shown_short for row in part.rows] for place in range(len(part.columns))]
-        return [
-            max(display_width(text) for text in [*_header(column), *texts])
-            for column, texts in zip(part.columns, cells, strict=True)
-        ]
-
-    allowed = max((column.priority for column in full.columns), default=0)
-    table = full
-    while True:
-        sizes = widths(table)
-        total = first + 7 + sum(size + 2 for size in sizes) + _extra(table, sizes)
-        if total <= width or len(table.columns) <= 1:
-            break
-        allowed = max(column.priority for column in table.columns)
-        last = max(place for place, column in enumerate(table.columns) if column.priority == allowed)
-        drop = table.columns[last].key
-        table = table.narrowed(lambda column, drop=drop: column.key != drop)  # type: ignore[misc]
-    sizes = _stretched(table, sizes)
+    names = [one_line(row.variant) + _role_sign(row.role) for row in table.rows]
+    fronts = ["".join(sorted({_front_sign(f) for f in row.fronts} - {""})) for row in table.rows]
+    blocks = _blocks(table, names, width)
+    main = {column.key for block in blocks for column in block.columns}
+    shown = table.narrowed(lambda column: column.key in main)  # its footnotes are numbered for all blocks
     lines = [f"{one_line(table.model)} ({one_line(table.sweep)})"]
+    for block in blocks:
+        lines += [""] if block is not blocks[0] else []
+        kept = {column.key for column in block.columns}
+        places = [place for place, column in enumerate(shown.columns) if column.key in kept]
+        lines += _block([shown.columns[place] for place in places], shown, places, names, fronts)
+    lines += _below(shown, len(table.columns) - len(main), width, names, fronts)
+    return "\n".join(lines)
+
+
+def _blocks(table: Table, names: list[str], width: int) -> list[Table]:
+    """Tables below each other that hold all main columns, each at most `width` columns wide."""
+    first = max(display_width(name) for name in ["variant", *names])
+    blocks: list[Table] = []
+    left = table
+    while left.columns:
+        block = left
+        while len(block.columns) > 1 and _total(block, first) > width:
+            least = max(column.priority for column in block.columns)
+            drop = [column.key for column in block.columns if column.priority == least][-1]
+            block = block.narrowed(lambda column, drop=drop: column.key != drop)  # type: ignore[misc]
+        blocks.append(block)
+        taken = {column.key for column in block.columns}
+        left = left.narrowed(lambda c, taken=taken: c.key not in taken and c.priority <= MAIN)  # type: ignore[misc]
+    return blocks or [table]
+
+
+def _widths(table: Table) -> list[int]:
+    return [
+        max(
+            display_width(text)
+            for text in [*_header(column), *(r.cells[place].shown_short for r in table.rows)]
+        )
+        for place, column in enumerate(table.columns)
+    ]
+
+
+def _total(table: Table, first: int) -> int:
+    return first + 7 + sum(size + 2 for size in _stretched(table.groups, _widths(table)))
+
+
+def _block(
+    columns: list[Column], table: Table, places: list[int], names: list[str], fronts: list[str]
+) -> list[str]:
+    """Header and rows of some columns of a table."""
+    first = max(display_width(name) for name in ["variant", *names])
+    part = Table(
+        table.sweep,
+        table.model,
+        columns,
+        [replace(row, cells=[row.cells[place] for place in places]) for row in table.rows],
+        [],
+        [],
+    )
+    sizes = _stretched(part.groups, _widths(part))
+    lines = []
     place = 0
     head = _pad("", first, False)
-    for title, many in table.groups:
+    for title, many in part.groups:
         room = sum(sizes[place : place + many]) + 2 * (many - 1)
         text = one_line(title)
         head += (
@@ -90,17 +128,16 @@ def _plain(table: Table, width: int) -> str:
     lines.append(head.rstrip())
     for level in range(2):
         line = _pad("variant" if level == 0 else "", first, False)
-        for column, size in zip(table.columns, sizes, strict=True):
+        for column, size in zip(columns, sizes, strict=True):
             line += "  " + _pad(_header(column)[level], size, True)
         lines.append((line + ("  front" if level == 0 else "")).rstrip())
     lines.append("─" * (first + sum(size + 2 for size in sizes) + 7))
-    for row, name, front in zip(table.rows, names, fronts, strict=True):
+    for row, name, front in zip(part.rows, names, fronts, strict=True):
         line = _pad(name, first, False)
         for cell, size in zip(row.cells, sizes, strict=True):
             line += "  " + _pad(one_line(cell.shown_short), size, True)
         lines.append((line + "  " + front).rstrip())
-    lines += _below(table, full, width, names, fronts)
-    return "\n".join(lines)
+    return lines
 
 
 def _role_sign(role: str) -> str:
@@ -111,14 +148,10 @@ def _front_sign(front: str) -> str:
     return "S" if front == "size" else "T" if front.startswith("time") else ""
 
 
-def _extra(table: Table, sizes: list[int]) -> int:
-    return sum(_stretched(table, sizes)) - sum(sizes)
-
-
-def _stretched(table: Table, sizes: list[int]) -> list[int]:
+def _stretched(groups: list[tuple[str, int]], sizes: list[int]) -> list[int]:
     """Column widths with room for the titles of their groups."""
     sizes, place = list(sizes), 0
-    for title, many in table.groups:
+    for title, many in groups:
         missing = display_width(one_line(title)) - (sum(sizes[place : place + many]) + 2 * (many - 1))
         if missing > 0:
             sizes[place] += missing
@@ -126,7 +159,7 @@ def _stretched(table: Table, sizes: list[int]) -> list[int]:
     return sizes
 
 
-def _below(table: Table, full: Table, width: int, names: list[str], fronts: list[str]) -> list[str]:
+def _below(table: Table, left_out: int, width: int, names: list[str], fronts: list[str]) -> list[str]:
     legend = []
     if any("†" in name for name in names):
         legend.append("† control")
@@ -142,7 +175,6 @@ def _below(table: Table, full: Table, width: int, names: list[str], fronts: list
         legend.append("= no difference beyond the noise")
     if any(cell.text.startswith("? ") for cell in shown):
         legend.append("? not decided")
-    left_out = len(full.columns) - len(table.columns)
     if left_out:
         legend.append(f"{left_out} more columns in the report")
     lines = ["; ".join(legend)] if legend else []

@@ -178,7 +178,12 @@ def test_controls_are_not_on_the_front(view: ModelView) -> None:
 def test_plain_text_keeps_to_its_width(table: pd.DataFrame, width: int) -> None:
     lines = comparison_table(table, width).splitlines()
     assert max(map(display_width, lines)) <= width
-    assert sum(line.startswith(tuple(KINDS)) for line in lines) == len(KINDS)
+    rows, blocks = sum(line.startswith(tuple(KINDS)) for line in lines), lines.count("") + 1
+    assert rows == len(KINDS) * blocks and (blocks == 1) == (width == 200)
+    (model,) = views(table)
+    heads = [line.split() for line in lines if "  front" in line]
+    main = {column.title for column in comparison(model).columns if column.priority <= MAIN}
+    assert {word for title in main for word in title.split()} <= {word for head in heads for word in head}
 
 
 def test_plain_text_shows_what_matters_in_100_columns(table: pd.DataFrame) -> None:

@@ -49,22 +49,25 @@ for (const section of document.querySelectorAll("section")) {
     count.textContent = wanted ? `${shown} of ${rows.length} variants` : "";
   });
 
+  // A column is there if its group is switched on, and it is a main one or all are wanted.
   const details = tools.querySelector(".details");
+  const families = [...tools.querySelectorAll(".family")];
   const groups = [...table.tHead.rows[0].cells].slice(1, -1);
   const spans = groups.map((cell) => cell.colSpan);
-  const show = (all) => {
-    table.classList.toggle("compact", !all);
+  const show = () => {
+    const off = new Set(families.filter((box) => !box.checked).map((box) => box.value));
+    const all = !details || details.checked;
+    const seen = heads.map((head) => !off.has(head.dataset.family) && (all || !head.classList.contains("detail")));
     let place = 1;
     groups.forEach((cell, index) => {
-      const own = heads.slice(place, place + spans[index]);
-      const many = all ? own.length : own.filter((head) => !head.classList.contains("detail")).length;
-      cell.hidden = many === 0;
+      const many = seen.slice(place, place + spans[index]).filter(Boolean).length;
+      cell.classList.toggle("off", many === 0);
       cell.colSpan = Math.max(1, many);
       place += spans[index];
     });
+    for (const row of [table.tHead.rows[1], ...rows])
+      seen.forEach((there, column) => row.cells[column].classList.toggle("off", !there));
   };
-  if (details) {
-    details.addEventListener("change", () => show(details.checked));
-    show(false);
-  }
+  for (const box of [...families, details]) box?.addEventListener("change", show);
+  show();
 }

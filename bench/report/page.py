@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from bench.report import lineage
+from bench.report import families, lineage
 from bench.report.metrics import METRICS
 from bench.report.notes import Note
 from bench.report.pictures import Picture
 from bench.report.read import Cell, SweepData
-from bench.report.tables import MAIN, Table
+from bench.report.tables import MAIN, MARKS, Table
 from bench.report.view import ModelView
 
 STATUS_WORDS = {"failed": "failed", "timeout": "ran out of time", "skipped": "skipped"}
@@ -38,9 +38,11 @@ def page(data: SweepData, parts: list[ModelPart]) -> str:
     import jinja2
 
     folder = files("bench.report")
+    machines = lineage.machines(data)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["family"] = families.family
     template = environment.from_string((folder / "page.html").read_text("utf-8"))
     return template.render(
         data=data,
@@ -49,7 +51,8 @@ def page(data: SweepData, parts: list[ModelPart]) -> str:
         style=_trusted((folder / "page.css").read_text("utf-8")),
         script=_trusted((folder / "page.js").read_text("utf-8")),
         main=MAIN,
-        machines=lineage.machines(data),
+        machines=machines,
+        places="; ".join(dict.fromkeys(_place(machine) for machine in machines)),
         runtimes=lineage.runtimes(data),
         versions=lineage.versions(data),
         protocol={k: lineage.value(v) for k, v in (data.manifest.get("protocol") or {}).items()},
@@ -67,13 +70,32 @@ def _part(number: int, part: ModelPart) -> dict[str, Any]:
         "notes": part.notes,
         "headlines": part.headlines,
         "pictures": [
-            {"svg": _trusted(p.inline(f"{prefix}p{n}")), "title": p.title, "description": p.description}
+            {"svg": _picture(p, f"{prefix}p{n}"), "name": p.name, "description": p.description}
             for n, p in enumerate(part.pictures, start=1)
         ],
         "lineages": lineage.lineages(part.cells),
         "distillation": lineage.distillation(part.view, part.cells),
         "problems": problems(part.cells),
+        "families": families.families(part.table),
+        "absent": families.absent,
+        "empties": families.empties(part.table),
+        "verdicts": families.verdicts(part.table),
+        "verdict": {mark: word for word, mark in MARKS.items()},
     }
+
+
+def _place(machine: dict[str, str]) -> str:
+    """A machine in a few words."""
+    name, cores = machine.get("cpu") or "a processor without a name", machine.get("cores")
+    return f"{name}, {cores} cores" if cores else name
+
+
+def _picture(picture: Picture, prefix: str) -> Any:
+    """The picture for the page, with words for those who cannot see it."""
+    from markupsafe import escape
+
+    label = f'<svg role="img" aria-label="{escape(picture.description)}" '
+    return _trusted(picture.inline(prefix).replace('<svg role="img" ', label, 1))
 
 
 def problems(cells: list[Cell]) -> list[tuple[str, str, int]]:

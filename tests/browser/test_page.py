@@ -1,0 +1,172 @@
+"""report.html in Chromium: what a reader does with it, by mouse, keyboard, screen reader and printer."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from bench.report import write_report
+from tests.browser.conftest import Browser
+from tests.synthetic import KINDS, build
+
+NAMES = (
+    "return [...document.querySelectorAll('.comparison tbody tr')]"
+    ".filter(r => !r.hidden).map(r => r.dataset.place)"
+)
+SHOWN = (
+    "return [...new Set([...document.querySelectorAll('.comparison [data-family]')]"
+    ".filter(h => h.offsetParent).map(h => h.dataset.family))]"
+)
+HOSTILE = "<img src=x onerror=document.title='run'>|$&_%{}\\\"`"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("page")
+    build(root, failed={"clustered": "loss is NaN"}, items=100)
+    return write_report(root, "synthetic")["report.html"]
+
+
+def header(browser: Browser, key: str) -> object:
+    return browser.run(f"return document.querySelector('th[title*=\"{key}\"] button')")
+
+
+def test_nothing_is_asked_for_and_nothing_complained_of(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    asked, console = browser.logs()
+    assert asked == [page.as_uri()] and console == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Browser, page: Path, scheme: str) -> None:
+    browser.emulate(scheme=scheme)
+    browser.open(page)
+    dark = browser.run("return matchMedia('(prefers-color-scheme: dark)').matches")
+    assert dark == (scheme == "dark")
+    browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert browser.violations() == []
+
+
+def test_headers_sort_up_down_and_back_by_keyboard(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    at_first = browser.run(NAMES)
+    button = header(browser, "gzip level 9")
+    values = (
+        "return [...document.querySelectorAll('.comparison tbody tr')]"
+        ".map(r => r.cells[arguments[0]].dataset.sort).filter(Boolean).map(Number)"
+    )
+    place = browser.run("return arguments[0].closest('th').cellIndex", button)
+    state = "return arguments[0].closest('th').getAttribute('aria-sort')"
+    button.send_keys(Keys.ENTER)  # type: ignore[attr-defined]
+    up = browser.run(values, place)
+    assert up == sorted(up) and len(up) > 5 and browser.run(state, button) == "ascending"
+    # A variant without a number stays last, whichever way.
+    last = browser.run(NAMES)[-1]
+    button.send_keys(Keys.SPACE)  # type: ignore[attr-defined]
+    assert browser.run(values, place) == up[::-1] and browser.run(state, button) == "descending"
+    assert browser.run(NAMES)[-1] == last
+    button.send_keys(Keys.ENTER)  # type: ignore[attr-defined]
+    assert browser.run(NAMES) == at_first and browser.run(state, button) is None
+
+
+def test_finding_a_variant(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    field = browser.run("return document.querySelector('.filter')")
+    field.send_keys("DISTILLED")
+    assert len(browser.run(NAMES)) == 2
+    assert browser.run("return document.querySelector('.count').textContent") == f"2 of {len(KINDS)} variants"
+    field.clear()
+    field.send_keys("nothing of this name")
+    assert browser.run(NAMES) == []
+
+
+def test_groups_of_columns_are_switched_by_keyboard(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    assert browser.run(SHOWN) == ["accuracy", "size", "TFLite", "CPU"]
+    box = browser.run("return document.querySelector('.family[value=size]')")
+    box.send_keys(Keys.SPACE)
+    assert browser.run(SHOWN) == ["accuracy", "TFLite", "CPU"]
+    # The heads of the groups span what is left.
+    spans = (
+        "const t = document.querySelector('.comparison'), seen = c => getComputedStyle(c).display !== 'none';"
+        "return [[...t.tHead.rows[0].cells].filter(seen).reduce((n, c) => n + c.colSpan, 0),"
+        "...[t.tHead.rows[1], ...t.tBodies[0].rows].map(r => [...r.cells].filter(seen).length)]"
+    )
+    assert len(set(browser.run(spans))) == 1
+    browser.run("document.querySelector('.details').click()")
+    assert len(set(browser.run(spans))) == 1 and "size" not in browser.run(SHOWN)
+    box.send_keys(Keys.SPACE)
+    assert "size" in browser.run(SHOWN)
+
+
+def test_every_empty_cell_says_why(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    silent = (
+        "return [...document.querySelectorAll('.comparison tbody td:not(.fronts)')].filter(c => "
+        "!c.dataset.sort && !c.querySelector('sup a') && c.textContent.trim().length < 10)"
+        ".map(c => c.outerHTML)"
+    )
+    assert browser.run(silent) == []
+    assert browser.run("return document.querySelectorAll('.comparison .none').length") > 5
+
+
+def test_skip_link_is_the_first_stop(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.driver.switch_to.active_element.send_keys(Keys.TAB)
+    assert browser.driver.switch_to.active_element.get_attribute("class") == "skip"
+    browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    assert browser.driver.switch_to.active_element.get_attribute("id") == "main"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_print_is_dark_on_white_and_without_tools(browser: Browser, page: Path, scheme: str) -> None:
+    browser.emulate("print", scheme)
+    browser.open(page)
+    assert browser.run("return document.querySelector('.tools').offsetParent") is None
+    colours = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+    assert browser.run(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+    pdf = base64.b64decode(browser.driver.print_page())
+    assert pdf.startswith(b"%PDF") and len(pdf) > 20_000
+
+
+def test_narrow_window_scrolls_tables_not_the_page(browser: Browser, page: Path) -> None:
+    browser.driver.set_window_size(500, 900)
+    try:
+        browser.open(page)
+        assert browser.run("const e = document.documentElement; return e.scrollWidth <= e.clientWidth")
+    finally:
+        browser.driver.set_window_size(1400, 1000)
+
+
+def test_hostile_names_do_nothing(browser: Browser, tmp_path: Path) -> None:
+    variants = {"baseline": KINDS["baseline"], HOSTILE: KINDS["pruned"], "näme 名": KINDS["fiq"]}
+    build(tmp_path, models=(HOSTILE,), variants=variants, title=HOSTILE, seeds=(0,), items=50)
+    page = write_report(tmp_path, "synthetic")["report.html"]
+    browser.open(page)
+    asked, console = browser.logs()
+    assert asked == [page.as_uri()] and console == []
+    assert browser.driver.title.startswith(HOSTILE) and "näme 名" in browser.driver.page_source
+    assert browser.violations() == []
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [{"variants": {}}, {"failed": dict.fromkeys(KINDS, "no luck")}, {"not_run": tuple(KINDS)}],
+    ids=["no cells", "only failures", "nothing run"],
+)
+def test_pages_with_nothing_to_tell(browser: Browser, tmp_path: Path, bend: dict[str, object]) -> None:
+    build(tmp_path, items=50, seeds=(0,), **bend)  # type: ignore[arg-type]
+    page = write_report(tmp_path, "synthetic")["report.html"]
+    browser.open(page)
+    assert browser.logs() == ([page.as_uri()], []) and browser.violations() == []
+
+
+def test_page_of_200_cells_is_small(tmp_path: Path) -> None:
+    models = [f"model {n}" for n in range(4)]
+    variants = dict(list(KINDS.items())[:13])
+    built = build(tmp_path, models=models, variants=variants, seeds=(0, 1), items=50, share_times=True)
+    assert len(built.manifest["cells"]) >= 200
+    assert write_report(tmp_path, "synthetic")["report.html"].stat().st_size <= 2_000_000

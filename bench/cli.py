@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
-EPILOG = """Exit codes: 0 all is well, 1 some cells failed, 2 wrong input or nothing to run,
+EPILOG = """Exit codes: 0 all is well, 1 some cells (or limits) failed, 2 wrong input or nothing to run,
 130 interrupted (what was finished is kept; the same command goes on where it was)."""
 
 
@@ -171,12 +171,23 @@ def report(obj: dict[str, Any], /, sweep: str | None, out: Path | None) -> int:
 @cli.command()
 @click.argument("old")
 @click.argument("new")
+@click.option(
+    "--fail-if",
+    multiple=True,
+    metavar="LIMIT",
+    help="Exit with 1 where a number got worse by so much, beyond the noise: 'accuracy drops 1pt', "
+    "'latency +10%'. Several may be given.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
-def compare(obj: dict[str, Any], /, old: str, new: str) -> int:
-    """Compare two runs: sweeps of the results folder, report.csv files, or other results folders."""
+def compare(obj: dict[str, Any], /, old: str, new: str, **options: Any) -> int:
+    """Compare two runs: sweeps of the results folder, report.csv files, or other results folders.
+
+    FOLDER:SWEEP names one of several sweeps in a folder.
+    """
     from bench.commands import compare_runs
 
-    return compare_runs(obj["results"], old, new)
+    return compare_runs(obj["results"], old, new, **options)
 
 
 @cli.command(name="ls")

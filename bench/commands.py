@@ -154,11 +154,21 @@ def _sweeps(results: Path, name: str | None) -> list[str]:
     return known if name is None else [name]
 
 
-def compare_runs(results: Path, old: str, new: str) -> int:
+def compare_runs(results: Path, old: str, new: str, *, fail_if: tuple[str, ...], as_json: bool) -> int:
+    """What changed; then one line for each limit, and exit code 1 where one is exceeded."""
     from bench import report
+    from bench.report import gates
 
-    click.echo(str(report.compare(_frame(results, old), _frame(results, new))))
-    return EXIT_OK
+    limits = [gates.parse(text) for text in fail_if]
+    found = report.compare(_frame(results, old), _frame(results, new))
+    outcomes = gates.judge(limits, found)
+    if as_json:
+        click.echo(gates.to_json(found, outcomes))
+    else:
+        click.echo(str(found))
+        for outcome in outcomes:
+            click.echo(f"\n{outcome}")
+    return EXIT_OK if all(outcome.passed for outcome in outcomes) else EXIT_FAILED
 
 
 def _frame(results: Path, run: str) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bench.report import formats, lineage
+from bench.report.metrics import METRICS, RESOURCES
 from bench.report.read import BASELINE, Cell, SweepData, read_sweep
 from bench.report.scores import Scores
 from bench.report.seeds import paired_interval
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Verdict = Literal["better", "worse", "same", "unclear", "not comparable", "added", "removed"]
 SIZES = ("file_bytes", "gzip_bytes")
+#: Numbers of a design, which the tools give without an interval; less is better.
+EXACT = (*RESOURCES, "cycles", "interval")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Change:
     """One number in both runs.
 
     Attributes:
-        change: new - old for accuracy, new / old for sizes and latency; NaN where one is missing.
+        change: new - old for accuracy, new / old for all else; NaN where one is missing, or both are
+            zero.
         low, high: 95 % interval of `change`.
         paired: whether an accuracy was compared item by item.
         verdict: `same` where the interval holds no change, or a latency is inside the A/A gap;
@@ -55,11 +59,16 @@ class Change:
 
 @dataclass
 class Comparison:
-    """All changes, and what to know before believing them. `str()` is the text for a terminal."""
+    """All changes, and what to know before believing them. `str()` is the text for a terminal.
+
+    Attributes:
+        gone: models of the old run that the new one has not.
+    """
 
     changes: list[Change]
     statements: list[str] = field(default_factory=list)
     latency_comparable: bool = True
+    gone: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return text(self)
@@ -110,6 +119,8 @@ def compare(old: pd.DataFrame, new: pd.DataFrame) -> Comparison:
     for model in dict.fromkeys([*one.views, *two.views]):
         before, after = one.views.get(model), two.views.get(model)
         if before is None or after is None:
+            if after is None:
+                result.gone.append(model)
             result.statements.append(f"{model} is only in the {'new' if before is None else 'old'} run.")
             continue
         for variant in dict.fromkeys([*before.variants, *after.variants]):
@@ -149,10 +160,22 @@ def _differences(old: _Run, new: _Run, result: Comparison) -> None:
         names = [" and ".join(str(p.get("name")) for p in run.protocols) for run in (old, new)]
         # Fewer rounds widen the interval; the medians still estimate the same thing.
         result.statements.append(f"Measured by different protocols ({names[0]}; {names[1]}).")
+    if old.sweeps and new.sweeps and (told := _other_versions(old, new)):
+        result.statements.append(f"Other versions: {told}.")
     if not (old.sweeps and new.sweeps):
         result.statements.append(
             "Without the records of both runs machines cannot be told apart and accuracy is not paired."
         )
+
+
+def _other_versions(old: _Run, new: _Run) -> str:
+    """`tensorflow 2.20.0 → 2.21.0`; packages that only one run names are no difference."""
+    before, after = (
+        {name: text for data in run.sweeps.values() for name, text in lineage.versions(data).items()}
+        for run in (old, new)
+    )
+    names = (name for name in before if after.get(name, before[name]) != before[name])
+    return ", ".join(f"{name} {before[name]} → {after[name]}" for name in names)
 
 
 def _cell_changes(
@@ -175,12 +198,23 @@ def _cell_changes(
         elif metric == "accuracy":
             yield _accuracy(place, one, two, old, new)
         elif metric in SIZES:
-            ratio = two.value / one.value
-            verdict = "same" if ratio == 1 else "better" if ratio < 1 else "worse"
-            yield Change(*place, one.value, two.value, ratio, math.nan, math.nan, verdict)
+            yield _exact(place, one, two)
         else:
             gaps = [v.noise(target, scope) for v in (before, after)]
             yield _latency(place, one, two, gaps, latency)
+    for metric in EXACT:
+        designs, others = before.hardware(target, metric), after.hardware(target, metric)
+        for where in designs:  # the same scope, stage and origin: nothing else is comparable
+            was, now = designs[where].get(variant), others.get(where, {}).get(variant)
+            if was is not None and now is not None and was.known and now.known:
+                yield _exact((model, variant, target, metric, ", ".join(filter(None, where))), was, now)
+
+
+def _exact(place: tuple[str, str, str, str, str], one: Number, two: Number) -> Change:
+    """Bytes and counts: every difference is one."""
+    verdict: Verdict = "same" if two.value == one.value else "better" if two.value < one.value else "worse"
+    ratio = two.value / one.value if one.value else math.inf if two.value else math.nan
+    return Change(*place, one.value, two.value, ratio, math.nan, math.nan, verdict)
 
 
 def _accuracy(
@@ -207,7 +241,10 @@ def _accuracy(
         note = ""
     else:
         change = two.value - one.value
-        half = math.hypot(*(max(n.high - n.value, n.value - n.low) for n in (one, two)))
+        half = math.hypot(
+            *(max(n.high - n.value, n.value - n.low) for n in (one, two)),
+            *(_item_half(run.views[model], variant, target) for run in (old, new)),
+        )
         low, high = change - half, change + half
         note = "not paired: other test items, or no records"
     verdict: Verdict = (
@@ -216,15 +253,21 @@ def _accuracy(
     return Change(*place, one.value, two.value, change, low, high, verdict, bool(differences), note)
 
 
+def _item_half(view: ModelView, variant: str, target: str) -> float:
+    """Half the interval that the choice of test items gives; the one over several seeds, who share them,
+    does not know of it. With one seed it is that seed's own interval already."""
+    seeds = [view.seed(variant, target, "accuracy", "", seed) for seed in view.seeds]
+    halves = [(n.high - n.low) / 2 for n in seeds if n is not None and n.known and math.isfinite(n.low)]
+    return sum(halves) / len(halves) if len(halves) > 1 else 0.0
+
+
 def _latency(
     place: tuple[str, str, str, str, str], one: Number, two: Number, gaps: list[float], comparable: bool
 ) -> Change:
     ratio, low, high = two.value / one.value, two.low / one.high, two.high / one.low
     gap = max((gap for gap in gaps if math.isfinite(gap)), default=0.0)
     inside = 1 / (1 + gap) <= ratio <= 1 + gap
-    note = "; ".join(
-        f"{name}: {number.reason}" for name, number in (("old", one), ("new", two)) if number.verdict
-    )
+    note = ", ".join(f"{name} {n.verdict}" for name, n in (("old", one), ("new", two)) if n.verdict)
     verdict: Verdict
     if not comparable:
         verdict = "not comparable"
@@ -277,13 +320,14 @@ def _shown(change: Change) -> tuple[str, str, str, str]:
         old, new = (f"{100 * x:.2f} %" if math.isfinite(x) else "" for x in (change.old, change.new))
         points = formats.plus_minus(*(100 * x for x in (change.change, change.low, change.high)), sign=True)
         return "accuracy", old, new, (f"{points} points" if math.isfinite(change.change) else "") + note
-    unit = "bytes" if change.metric in SIZES else "s"
+    unit = METRICS[change.metric].unit
     scale = formats.scale_for(unit, (x for x in (change.old, change.new) if math.isfinite(x)))
     old, new = (
         f"{formats.plain(x * scale.factor)} {scale.unit}" if math.isfinite(x) else ""
         for x in (change.old, change.new)
     )
-    name = {"file_bytes": "file", "gzip_bytes": "gzip"}.get(change.metric, change.scope)
+    metric = METRICS[change.metric]
+    name = change.scope if metric.unit == "s" else f"{metric.title} {change.scope}".strip()
     ratio = (
         formats.bracketed(change.change, change.low, change.high, "×") if math.isfinite(change.change) else ""
     )

@@ -78,7 +78,8 @@ class Parameters:
                 if (name in given and isinstance(given[name].value, list))
                 else None
             )
-            self.problems.add(at, f"parameter {name!r} of {owner}: {value}{message}", mend)
+            whose = f"parameter {name!r} of {owner}" if name else owner  # no name: they do not go together
+            self.problems.add(at, f"{whose}: {value}{message}", mend)
         return None
 
 
@@ -88,4 +89,7 @@ def _validate(model: type[BaseModel], text: str) -> dict[str, Any] | list[tuple[
         return model.model_validate_json(text, strict=True).model_dump(mode="json")
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        return [(str(item["loc"][0]) if item["loc"] else "", item["msg"]) for item in found]
+        return [
+            (str(item["loc"][0]) if item["loc"] else "", item["msg"].removeprefix("Value error, "))
+            for item in found
+        ]

@@ -175,6 +175,16 @@ def test_options_that_do_not_go_together(options: dict[str, Any], text: str) -> 
         registry.TARGETS.get("fpga").Options(**options)
 
 
+def test_options_that_do_not_go_together_are_told_without_a_parameters_name() -> None:
+    from bench.config.loader import parse_sweep
+    from bench.errors import ConfigError
+
+    text = "sweep: a\nmodels: [digits_mlp]\nvariants: [qat]\ntargets: [{fpga: {board: kv260}}]\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_sweep(text)
+    assert caught.value.what.startswith("target 'fpga': backend VivadoAccelerator has no board 'kv260'")
+
+
 def test_grids_of_a_sweep_file() -> None:
     from bench.config.loader import parse_sweep
 

@@ -28,11 +28,11 @@ lint: .venv/.test
 	.venv/bin/mypy
 
 .venv/.demo: uv.lock pyproject.toml $(UV)
-	$(SYNC) --no-dev --extra train
+	$(SYNC) --no-dev --extra train --extra rtl
 	@touch $@
 
 .venv/.test: uv.lock pyproject.toml $(UV)
-	$(SYNC) --extra train --extra parquet --group test --group lint
+	$(SYNC) --extra train --extra rtl --extra parquet --group test --group lint
 	@touch $@ .venv/.demo
 
 # The boards' own environment: pynq wants numpy 1 and protobuf 5, TensorFlow neither.

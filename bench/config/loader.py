@@ -95,7 +95,7 @@ def make_sweep(tree: Tree, source: str, shown: str, options: Options, default_na
     problems = Problems(shown, tree.lines)
     fallback = default_name if unsafe_name(default_name) is None else "sweep"
     document = Reader(problems).read(tree.value, fallback)
-    given = Problems("options")
+    given, seeds = Problems("options"), document.seeds
     if options.seeds is not None:
         document.seeds = Reader(given).seeds(list(options.seeds), ("--seeds",))
     if options.protocol is not None:
@@ -108,7 +108,7 @@ def make_sweep(tree: Tree, source: str, shown: str, options: Options, default_na
     expansion = _Expansion(document, problems, options.quick)
     cells = expansion.cells()
     problems.raise_if_any()
-    cells = leave_out(cells, document.leave_out, problems)
+    cells = leave_out(cells, document.leave_out, seeds, problems)
     problems.raise_if_any()
     chosen = choose(cells, options.only)
     asked = [cell for cell in chosen if (cell.model, cell.variant) not in expansion.added]

@@ -47,14 +47,17 @@ def choose(cells: tuple[CellSpec, ...], patterns: Sequence[str]) -> tuple[CellSp
 
 
 def leave_out(
-    cells: tuple[CellSpec, ...], patterns: Sequence[Given], problems: Problems
+    cells: tuple[CellSpec, ...], patterns: Sequence[Given], seeds: Sequence[int], problems: Problems
 ) -> tuple[CellSpec, ...]:
     """The cells without those that the sweep file's `leave_out` names.
 
     Where other seeds stay, those named are gone; where a whole row of a target goes, its cells say why.
+
+    Args:
+        seeds: of the file; the cells may be of others, or of fewer.
     """
     for pattern in patterns:
-        if not any(matches(cell, pattern.value) for cell in cells):
+        if not any(matches(replace(cell, seed=seed), pattern.value) for cell in cells for seed in seeds):
             problems.add(pattern.path, f"{pattern.value!r} names no cell of the sweep")
     if not patterns:
         return cells

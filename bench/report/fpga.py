@@ -16,15 +16,24 @@ from bench.report.read import Cell, Outcome
 MEASURED, SIMULATED, ESTIMATED, MODELLED = "measured", "simulated", "estimated", "modelled"
 ORIGINS = (MEASURED, SIMULATED, ESTIMATED, MODELLED)
 #: Artifacts of these formats are a design that no hardware runs: types, C++ source, its C simulation.
-DESIGNS = frozenset({"fixed", "hls", "csim"})
+DESIGNS = frozenset({"fixed", "hls", "csim", "rtl"})
 NO_TIME = Outcome("skipped", NOT_APPLICABLE + "C simulation says nothing about time")
 NO_FILE = Outcome(
     "skipped", NOT_APPLICABLE + "C++ source and its simulation: their size says nothing about the hardware"
+)
+#: The same of a design whose RTL was simulated.
+NO_CALL = Outcome(
+    "skipped", NOT_APPLICABLE + "nothing ran on hardware: see cycles, and the kernel's latency at a clock"
+)
+NO_BINARY = Outcome(
+    "skipped", NOT_APPLICABLE + "Verilog: its size says nothing about the hardware, see LUT, FF and DSP"
 )
 
 
 #: How a row says from which layer on two networks differ.
 LAYER = "outputs differ from layer "
+#: How a row says which tool counted.
+BY = "by "
 
 
 class Finding(NamedTuple):
@@ -42,6 +51,16 @@ class Finding(NamedTuple):
 def is_design(cell: Cell) -> bool:
     """Whether a cell is a design that was only simulated."""
     return cell.entry.get("format") in DESIGNS
+
+
+def no_time(cell: Cell) -> Outcome:
+    """Why a design has no measured latency."""
+    return NO_CALL if cell.entry.get("format") == "rtl" else NO_TIME
+
+
+def no_file(cell: Cell) -> Outcome:
+    """Why a design has no size in bytes."""
+    return NO_BINARY if cell.entry.get("format") == "rtl" else NO_FILE
 
 
 def origin_of(cell: Cell) -> str:
@@ -112,7 +131,7 @@ def agreement(cell: Cell) -> Iterator[Finding]:
         if not n or mismatches is None:
             continue
         scope = f"{link.get('of')} vs {link.get('against')}"
-        origin = SIMULATED if "csim" in (link.get("of"), link.get("against")) else MEASURED
+        origin = SIMULATED if {"csim", "rtl"} & {link.get("of"), link.get("against")} else MEASURED
         items = int(n)
         yield Finding("mismatches", mismatches, scope, origin, n=items)
         exact, layer = _number(link.get("bit_exact")), link.get("first_layer")
@@ -137,19 +156,38 @@ def hardware(cell: Cell) -> Iterator[Finding]:
             origin = named if named in ORIGINS else usual
             for one in (*_resources(told, origin), *_timing(told, origin)):
                 found[one.metric, one.scope, one.stage, one.origin] = one
-    return iter(found.values())
+    return iter([*found.values(), *_at_asked_clock(list(found.values()))])
+
+
+def _at_asked_clock(found: Iterable[Finding]) -> Iterator[Finding]:
+    """Kernel latency of simulated RTL at the clock asked for, unless its logic alone takes longer."""
+    simulated = {one.metric: one.value for one in found if one.origin == SIMULATED}
+    bound = next((one.value for one in found if one.metric == "clock_bound"), None)
+    cycles, period = simulated.get("cycles"), simulated.get("clock_target")
+    if cycles is None or period is None or "kernel_latency" in simulated:
+        return
+    if bound is not None and bound > period:
+        reason = (
+            f"the slowest path takes {bound * 1e9:.2f} ns without routing, "
+            f"a cycle of the clock asked for {period * 1e9:.2f} ns"
+        )
+        yield Finding("kernel_latency", None, "kernel", SIMULATED, reason=reason)
+        return
+    yield Finding("kernel_latency", cycles * period, "kernel", SIMULATED)
 
 
 def _resources(told: dict[str, Any], origin: str) -> Iterable[Finding]:
     """Numbers by stage. Shares and whether it fits name the device as their scope."""
     device = str(_part(told, "device").get("name") or "device")
+    tool = str(told.get("tool") or "")
+    made_by = f"{BY}{tool}" if tool else ""
     percent, fits = _part(told, "percent"), _part(told, "fits")
     for stage in STAGES:
         used, shares = _part(told, stage), _part(percent, stage)
         for name in RESOURCES:
             value, share = _number(used.get(name)), _number(shares.get(name))
             if value is not None:
-                yield Finding(name, value, "", origin, stage)
+                yield Finding(name, value, "", origin, stage, reason=made_by)
             if share is not None:
                 yield Finding(f"{name}_share", share / 100, device, origin, stage)
         if stage in fits:
@@ -169,6 +207,8 @@ def _timing(told: dict[str, Any], origin: str) -> Iterable[Finding]:
         ("cycles", cycles.get("cycles_max"), 1.0, "kernel", "", ""),
         ("interval", cycles.get("interval_max"), 1.0, "kernel", "", ""),
         ("kernel_latency", told.get("kernel_latency_s"), 1.0, "kernel", "", ""),
+        ("clock_target", cycles.get("clock_target_ns"), nanoseconds, "", "", ""),
+        ("clock_bound", timing.get("clock_bound_ns"), nanoseconds, "", netlist, ""),
         ("clock", timing.get("clock_estimate_ns"), nanoseconds, "", "hls_est", ""),
         ("clock", timing.get("clock_ns"), nanoseconds, "", netlist, ""),
         ("slack", timing.get("wns_ns"), nanoseconds, "", netlist, ""),

@@ -264,6 +264,15 @@ METRICS: dict[str, Metric] = {
             "lower",
             "clock period; hls_est: what HLS expects, else that of the netlist",
         ),
+        Metric("clock_target", "asked clock", "s", "lower", "clock period that the design was asked for"),
+        Metric(
+            "clock_bound",
+            "logic alone",
+            "s",
+            "lower",
+            "delay of the slowest path without any routing: no clock period can be shorter, real ones are "
+            "longer; a bound, not a clock that was reached",
+        ),
         Metric("slack", "slack", "s", "higher", "worst negative slack; below zero the clock is too fast"),
         Metric(
             "kernel_latency",
@@ -315,7 +324,17 @@ LINKS = ("mismatches", "bit_exact", "max_abs_diff", "sqnr")
 #: Numbers of a design; several stages and origins of one metric stand side by side.
 HARDWARE = frozenset(
     (
-        *("cycles", "interval", "clock", "slack", "kernel_latency", "power_estimate", "fits"),
+        *(
+            "cycles",
+            "interval",
+            "clock",
+            "clock_target",
+            "clock_bound",
+            "slack",
+            "kernel_latency",
+            "power_estimate",
+            "fits",
+        ),
         *RESOURCES,
         *(f"{name}_share" for name in RESOURCES),
     )

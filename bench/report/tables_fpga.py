@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.report import formats
+from bench.report.fpga import BY
 from bench.report.metrics import LINKS, METRICS, NOT_APPLICABLE, NOT_RUN, RESOURCES, STAGES
 from bench.report.view import ModelView, Number, Place, base_name
 
 if TYPE_CHECKING:
-    from bench.report.tables import Builder
+    from bench.report.tables import Builder, Column, Table
 
+#: beginnings of the titles of groups with figures of hardware
+HARDWARE_GROUPS = ("FPGA timing", *("FPGA " + name for name in ("HLS", "synthesis", "implementation")))
+#: what is shown of them where there is little room
+FIRST = ("kernel_latency", "cycles", "lut", "ff", "dsp", "bram18")
 STAGE_NAMES = {"hls_est": "HLS estimate", "synth": "synthesis", "impl": "implementation"}
 NO_LINK = NOT_APPLICABLE + "the chain of this variant has no such link"
 NO_COST = "not recorded by the step that made the fixed-point network"
-TIMING = ("kernel_latency", "cycles", "interval")
-AT_STAGE = ("clock", "slack", "power_estimate")
+TIMING = ("kernel_latency", "clock_target", "cycles", "interval")
+AT_STAGE = ("clock_bound", "clock", "slack", "power_estimate")
 
 
 def add_columns(builder: Builder, view: ModelView) -> None:
@@ -83,16 +89,31 @@ def add_columns(builder: Builder, view: ModelView) -> None:
             for place, found in view.hardware(target, metric).items():
                 title, priority = f"FPGA timing, {place[2]}", 8 if metric == "kernel_latency" else 11
                 put(title, target, metric, place, found, NOT_RUN, priority)
+        tools = _tools(view, target)
         for stage in STAGES:
             for metric in (*(m for name in RESOURCES for m in (name, f"{name}_share")), "fits", *AT_STAGE):
                 for place, found in view.hardware(target, metric).items():
                     if place[1] == stage:
-                        title = f"FPGA {STAGE_NAMES[stage]}, {place[2]}"
+                        title = f"FPGA {STAGE_NAMES[stage]}{tools.get(place[1:], '')}, {place[2]}"
                         share = metric.endswith("_share")
                         unit = f"% of {place[0]}" if share else place[0] if metric == "fits" else ""
                         head = RESOURCES[metric.removesuffix("_share")][0] if share else ""
                         priority = 9 if share or metric == "fits" else 12
                         put(title, target, metric, place, found, NOT_RUN, priority, head, unit)
+
+
+def _tools(view: ModelView, target: str) -> dict[tuple[str, str], str]:
+    """Who counted resources, by stage and origin: ` by yosys 0.70`; nothing where it is not told."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for name in RESOURCES:
+        for place, numbers in view.hardware(target, name).items():
+            told = [
+                n.reason.partition(";")[0].removeprefix(BY)
+                for n in numbers.values()
+                if n.reason.startswith(BY)
+            ]
+            found.setdefault(place[1:], {}).update(dict.fromkeys(told))
+    return {place: f" {BY}{' and '.join(names)}" for place, names in found.items() if names}
 
 
 def _distinct_links(view: ModelView) -> list[str]:
@@ -149,6 +170,34 @@ def _yes_or_no(number: Number) -> str:
     return (
         "yes" if number.value == 1 else "no" if number.value == 0 else f"{100 * number.value:.0f} % of seeds"
     )
+
+
+def is_hardware(column: Column) -> bool:
+    """Whether it is about timing or resources of a design."""
+    return column.group.startswith(HARDWARE_GROUPS)
+
+
+def hardware_tables(table: Table) -> list[Table]:
+    """The columns of timing and resources of a comparison by themselves, a table for each target, without
+    variants that have none."""
+    hardware = table.narrowed(is_hardware)
+    targets = dict.fromkeys(column.key.split(":")[1] for column in hardware.columns)
+    return [part for target in targets if (part := _of_target(hardware, target)).rows]
+
+
+def _of_target(table: Table, target: str) -> Table:
+    """Columns of one target, which is named in the title instead of in each group's."""
+    part = table.narrowed(lambda column: column.key.split(":")[1] == target)
+    columns = [
+        replace(
+            column,
+            group=column.group.removeprefix("FPGA ").removesuffix(f" ({target})"),
+            priority=1 if column.key.partition(":")[0] in FIRST else column.priority,
+        )
+        for column in part.columns
+    ]
+    rows = [replace(row, fronts=[]) for row in part.rows if any(cell.status == "ok" for cell in row.cells)]
+    return replace(part, model=f"{part.model} on {target}", columns=columns, rows=rows, remarks=[])
 
 
 EVERY_BIT = "in every bit"

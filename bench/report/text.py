@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.report.tables import MAIN, Column, Table, comparison
-from bench.report.tables_fpga import EVERY_BIT
+from bench.report.tables_fpga import EVERY_BIT, hardware_tables, is_hardware
 from bench.report.view import views
 
 if TYPE_CHECKING:
@@ -19,12 +19,16 @@ WIDTH = 100
 
 
 def comparison_table(frame: pd.DataFrame, width: int = WIDTH) -> str:
-    """Plain text for the terminal: one table a model, at most `width` columns wide.
+    """Plain text for the terminal: one table a model, at most `width` columns wide, and a second one
+    where there are figures of hardware.
 
     Main columns that do not fit come in a further block below; of the details, those that do not fit are left
     out and counted.
     """
-    parts = [_plain(comparison(view), max(40, width)) for view in views(frame)]
+    parts = []
+    for view in views(frame):
+        table = comparison(view)
+        parts += [_plain(part, max(40, width)) for part in (table, *hardware_tables(table))]
     return "\n\n".join(parts) if parts else "No cells."
 
 
@@ -69,7 +73,8 @@ def _plain(table: Table, width: int) -> str:
 
 
 def _blocks(table: Table, names: list[str], width: int) -> list[Table]:
-    """Tables below each other that hold all main columns, each at most `width` columns wide."""
+    """Tables below each other that hold all main columns, each at most `width` columns wide. Those of
+    hardware have a table of their own."""
     first = max(display_width(name) for name in ["variant", *names])
     blocks: list[Table] = []
     left = table
@@ -81,7 +86,11 @@ def _blocks(table: Table, names: list[str], width: int) -> list[Table]:
             block = block.narrowed(lambda column, drop=drop: column.key != drop)  # type: ignore[misc]
         blocks.append(block)
         taken = {column.key for column in block.columns}
-        left = left.narrowed(lambda c, taken=taken: c.key not in taken and c.priority <= MAIN)  # type: ignore[misc]
+        left = left.narrowed(
+            lambda column, taken=taken: (  # type: ignore[misc]
+                column.key not in taken and column.priority <= MAIN and not is_hardware(column)
+            )
+        )
     return blocks or [table]
 
 
@@ -130,8 +139,8 @@ def _block(
         line = _pad("variant" if level == 0 else "", first, False)
         for column, size in zip(columns, sizes, strict=True):
             line += "  " + _pad(_header(column)[level], size, True)
-        lines.append((line + ("  front" if level == 0 else "")).rstrip())
-    lines.append("─" * (first + sum(size + 2 for size in sizes) + 7))
+        lines.append((line + ("  front" if level == 0 and any(fronts) else "")).rstrip())
+    lines.append("─" * (first + sum(size + 2 for size in sizes) + (7 if any(fronts) else 0)))
     for row, name, front in zip(part.rows, names, fronts, strict=True):
         line = _pad(name, first, False)
         for cell, size in zip(row.cells, sizes, strict=True):

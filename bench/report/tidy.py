@@ -168,7 +168,7 @@ def _size_rows(data: SweepData, cell: Cell, baseline: Cell | None) -> Iterator[R
         yield _missing(data, cell, "weight_bits" if design else "file_bytes", cell.build_outcome)
         return
     if design:
-        yield _missing(data, cell, "file_bytes", fpga.NO_FILE)
+        yield _missing(data, cell, "file_bytes", fpga.no_file(cell))
     base, facts = _base(data, cell), fpga.size_facts(cell)
     for name in SIZE_FACTS:
         value = facts.get(name)
@@ -232,7 +232,7 @@ def _latency_rows(
 ) -> Iterator[Row]:
     if fpga.is_design(cell) and not cell.measure_keys:
         yield _missing(
-            data, cell, "latency_p50", fpga.NO_TIME if cell.build_outcome.ok else cell.build_outcome
+            data, cell, "latency_p50", fpga.no_time(cell) if cell.build_outcome.ok else cell.build_outcome
         )
         return
     if not cell.entry.get("measured"):

@@ -73,17 +73,18 @@ class SynthesizeRtl(Step):
             "board": params.board,
             "cells": found.cells,
             **found.detail,
-            # Of the slowest path, with the cells' delays alone: a bound, never a clock that was reached.
-            "logic_delay_without_routing_ns": found.logic_delay_ns,
             "seconds": found.seconds,
             "peak_bytes": found.peak_bytes,
         }
         hardware = {
             "origin": "estimated",
+            "tool": f"yosys {found.version}",
             "synth": found.used,
             "percent": {"synth": percent(found.used, device)},
             "fits": {"synth": fits(found.used, device)},
             "device": vars(device).copy(),
+            # Of the slowest path, with the cells' delays alone: a bound, never a clock that was reached.
+            "timing": {"clock_bound_ns": found.logic_delay_ns},
         }
         some = found.used["lut"] > 0 and found.used["ff"] > 0
         detail = f"{found.used['lut']} LUT, {found.used['ff']} FF"

@@ -16,7 +16,6 @@ from bench.steps.base import Check, Step, StepContext, StepOutcome, StepParams
 from bench.steps.keras_io import load_float
 from bench.steps.training import prepare
 from targets.fpga.fixed import FixedPoint
-from targets.fpga.parts import kernel_latency_s
 from targets.fpga.rtl import simulators
 from targets.fpga.rtl.simulate import Simulation, simulate
 from targets.fpga.rtl.stages import Design, Multiply, design
@@ -128,7 +127,6 @@ def facts_of(network: Design, found: Simulation, params: ToRtlParams) -> dict[st
             "interval_max": found.interval,
             "clock_target_ns": period,
         },
-        "kernel_latency_s": kernel_latency_s(found.latency, period),
     }
     return {"rtl": rtl, "hardware": hardware}
 

@@ -62,7 +62,7 @@ class TestShipped:
     def test_loads_with_three_seeds_and_three_targets(self, name: str) -> None:
         found = load_sweep(name)
         assert found.name == name and found.title
-        assert {cell.target for cell in found.cells} == {"keras", "tflite", "hls4ml"}
+        assert {cell.target for cell in found.cells} - {"rtl"} == {"keras", "tflite", "hls4ml"}
         assert {cell.seed for cell in found.cells} == {0, 1, 2}
         assert all(cell.summary for cell in found.cells)
         assert all(
@@ -77,6 +77,8 @@ class TestShipped:
         runs = {c.variant for c in load_sweep("digits").cells if c.target == "hls4ml" and c.chain}
         eight = {"baseline", "pruned", "ptq", "qat", "qap", "distilled", "distilled_qap"}
         assert runs == eight  # dq and fiq, the other two, are not applicable
+        rtl = [c for c in load_sweep("digits").cells if c.target == "rtl" and c.chain]
+        assert {c.variant for c in rtl} == eight and {c.seed for c in rtl} == {0}
 
     def test_the_lectures_demo_differs_in_its_faults_only(self) -> None:
         cells = {c.variant: c.chain for c in load_sweep("mnist_1v9_qap").cells if c.chain}
@@ -109,6 +111,11 @@ class TestShipped:
         found = load_sweep("fashion_mnist")
         assert "pruned[sparsity=0.2]" in names(found)
         assert {cell.variant for cell in found.cells if cell.model == "fashion_cnn"} < set(names(found))
+
+    @pytest.mark.parametrize("name", ["digits", "fashion_mnist", "mnist"])
+    def test_seeds_that_are_not_run_are_left_out_all_the_same(self, name: str) -> None:
+        assert {cell.seed for cell in load_sweep(name, quick=True).cells} == {0}
+        assert {cell.seed for cell in load_sweep(name, seeds=(7,)).cells} == {7}
 
     def test_quick_is_small_and_keeps_its_own_name(self) -> None:
         found = load_sweep("digits", quick=True)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bench.records import Record
-from bench.report import frame, write_report
+from bench.report import comparison_table, frame, write_report
 from bench.report.tables import Table, TableCell, comparison
 from bench.report.view import views
 from bench.store import Store
@@ -146,6 +146,54 @@ def test_clock_and_power_are_those_of_the_furthest_netlist(tmp_path: Path, table
     build(tmp_path, variants=FEW, seeds=(0,))
     add_fpga(tmp_path, hardware={"qat": told})
     assert one(frame(tmp_path), variant="qat", metric="clock")["stage"] == "synth"
+
+
+def test_simulated_rtl_has_a_latency_only_at_a_clock_that_its_logic_allows(tmp_path: Path) -> None:
+    def synthesized(bound_ns: float) -> dict[str, Any]:
+        used = {"lut": 900, "ff": 800, "dsp": 12, "bram18": 0}
+        return {"tool": "yosys 0.70", "synth": used, "timing": {"clock_bound_ns": bound_ns}}
+
+    build(tmp_path, variants=FEW, seeds=(0,))
+    add_fpga(
+        tmp_path,
+        targets=("rtl",),
+        format_="rtl",
+        hardware={"baseline": synthesized(3.5), "qat": synthesized(12.5)},
+    )
+
+    def edit(record: Record) -> None:
+        if record.task.get("target") == "rtl":
+            record.result["hardware"] = {"cycles": {"cycles_max": 51, "clock_target_ns": 10.0}}
+
+    change(tmp_path, "evaluate", edit)
+    table = frame(tmp_path)
+    good = one(table, target="rtl", variant="baseline", metric="kernel_latency")
+    assert (good["value"], good["origin"]) == (pytest.approx(510e-9), "simulated")
+    bad = one(table, target="rtl", variant="qat", metric="kernel_latency")
+    assert bad["status"] == "skipped" and math.isnan(bad["value"])
+    assert "12.50 ns without routing" in bad["reason"] and "10.00 ns" in bad["reason"]
+    # Nothing is known of this one's logic.
+    assert one(table, target="rtl", variant="ptq", metric="kernel_latency")["value"] == pytest.approx(510e-9)
+    bound = one(table, target="rtl", variant="qat", metric="clock_bound")
+    assert (bound["value"], bound["stage"], bound["origin"]) == (
+        pytest.approx(12.5e-9),
+        "synth",
+        "estimated",
+    )
+    assert one(table, target="rtl", variant="qat", metric="clock_target")["value"] == pytest.approx(10e-9)
+    assert set(pick(table, target="rtl", metric="accuracy")["origin"]) == {"simulated"}
+    assert "Verilog" in one(table, target="rtl", variant="qat", metric="file_bytes")["reason"]
+    assert "nothing ran" in one(table, target="rtl", variant="qat", metric="latency_p50")["reason"]
+    shown = comparison(views(table)[0])
+    groups = {column.key: column.group for column in shown.columns}
+    assert groups["lut:rtl:synth:estimated"] == "FPGA synthesis by yosys 0.70, estimated"
+    assert groups["cycles:rtl:kernel:simulated"] == "FPGA timing, simulated"
+    assert cell(shown, "qat", "kernel_latency:rtl:kernel:simulated").status == "skipped"
+    for width in (80, 100):
+        lines = comparison_table(table, width).splitlines()
+        place = next(place for place, line in enumerate(lines) if "on rtl (" in line)
+        head = lines[place + 2]
+        assert {"kernel", "cycles", "LUT", "FF", "DSP", "BRAM18"} <= set(head.split())
 
 
 def test_simulated_hardware_stays_beside_the_estimated(tmp_path: Path) -> None:

@@ -55,8 +55,17 @@ def build_key(
     )
 
 
-def evaluate_key(model: str, seed: int, target: str, options: Mapping[str, Any], artifact: str) -> str:
-    """Key of scoring the artifact of build `artifact` through a target."""
+def evaluate_key(
+    model: str,
+    seed: int,
+    target: str,
+    options: Mapping[str, Any],
+    artifact: str,
+    reference: str | None = None,
+) -> str:
+    """Key of scoring the artifact of build `artifact` through a target. `reference`: key of the build that
+    its outputs are held against, where the target has one."""
+    more = TARGETS.get(target).identity(dict(options))
     return digest(
         {
             "kind": "evaluate",
@@ -66,6 +75,9 @@ def evaluate_key(model: str, seed: int, target: str, options: Mapping[str, Any],
             "options": options,
             "artifact": artifact,
             "seed": seed,
+            # Only where there is some, as for steps.
+            **({"identity": more} if more else {}),
+            **({"reference": reference} if reference else {}),
         }
     )
 

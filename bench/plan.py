@@ -103,19 +103,27 @@ class _Planner:
         artifact = plan.build_keys[-1]
         if not target.evaluates:
             return
-        key = keys.evaluate_key(cell.model, cell.seed, cell.target, cell.options, artifact)
+        own, beside = target.finish(cell.options), target.reference(cell.options)
+        if beside:
+            steps = (*chain.steps[: len(chain.steps) - len(own)], *beside)
+            plan.reference_keys = self._chain(cell, steps, (plan.teacher_keys or (None,))[-1])
+        reference = (plan.reference_keys or (None,))[-1]
+        key = keys.evaluate_key(cell.model, cell.seed, cell.target, cell.options, artifact, reference)
         plan.evaluate_key = key
         if key not in self.tasks:
             what = {"target": cell.target, "options": cell.options, "artifact": artifact}
+            what |= {"reference": reference} if reference else {}
+            board = target.board(cell.options)
             self.tasks[key] = Task(
                 "evaluate",
                 key,
                 {"kind": "evaluate", "model": cell.model, "seed": cell.seed, **what},
-                (artifact,),
+                (artifact, *filter(None, (reference,))),
                 f"{cell.model}/seed{cell.seed}: evaluate {cell.variant} on {cell.target_label}",
+                device=f"board {board}" if board else "",
                 heavy=HEAVY in target.modules,
                 timeout=self.timeouts["evaluate"],
-                blocked=_no_target(cell.target) or _no_data(cell.model),
+                blocked=_no_target(cell.target, cell.options) or _no_data(cell.model),
             )
 
     def _chain(self, cell: CellSpec, steps: Sequence[StepSpec], teacher: str | None) -> tuple[str, ...]:
@@ -190,7 +198,7 @@ class _Planner:
             device=TARGETS.get(cell.target).device,
             heavy=HEAVY in TARGETS.get(cell.target).modules,
             timeout=self.timeouts["measure"],
-            blocked=_no_target(cell.target) or _no_data(cell.model),
+            blocked=_no_target(cell.target, cell.options) or _no_data(cell.model),
         )
 
 
@@ -201,7 +209,8 @@ def _narrow(plan: Plan) -> None:
     for cell in plan.cells:
         if not cell.build_keys:
             continue
-        own = (*cell.teacher_keys, *cell.build_keys, *filter(None, (cell.evaluate_key,)))
+        own = (*cell.teacher_keys, *cell.build_keys, *cell.reference_keys)
+        own += (cell.evaluate_key,) if cell.evaluate_key else ()
         blocked = [
             task.blocked for key in own if (task := plan.tasks[key]).state == "skipped" and task.blocked
         ]
@@ -243,8 +252,8 @@ def _no_step(spec: StepSpec) -> str | None:
     return step.unavailable(spec.params)
 
 
-def _no_target(name: str) -> str | None:
-    return _unavailable(TARGETS, name)
+def _no_target(name: str, options: dict[str, Any]) -> str | None:
+    return _unavailable(TARGETS, name) or TARGETS.get(name).refuses(options)
 
 
 def _no_data(model: str) -> str | None:

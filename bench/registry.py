@@ -119,6 +119,7 @@ STEPS: Registry[Step] = Registry(
         "to_rtl": "bench.steps.to_rtl:ToRtl",
         "synthesize_rtl": "bench.steps.synthesize_rtl:SynthesizeRtl",
         "build_overlay": "bench.steps.build_overlay:BuildOverlay",
+        "emulate_overlay": "bench.steps.emulate_overlay:EmulateOverlay",
     },
 )
 TARGETS: Registry[Target] = Registry(
@@ -130,6 +131,8 @@ TARGETS: Registry[Target] = Registry(
         "rtl": "targets.fpga.rtl_target:Rtl",
         "fpga": "targets.fpga.vendor:VendorBuild",
         "fpga_project": "targets.fpga.vendor:WrittenProject",
+        "pynq": "targets.pynq.target:Pynq",
+        "pynq_tflite": "targets.pynq.target:PynqTflite",
     },
 )
 

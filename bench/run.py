@@ -234,9 +234,10 @@ class _Run:
             "heavy": task.heavy,
             "fresh": task.kind == "measure",
         }
-        if task.device and not self._announced:
+        if task.kind == "measure" and not self._announced:
             self._announced = True
-            self.reporter.measuring(sum(t.device != "" and t.state == "run" for t in self.open.values()))
+            waiting = (t.kind == "measure" and t.state == "run" for t in self.open.values())
+            self.reporter.measuring(sum(waiting))
         try:
             future = self.engine.submit(spec)
         except BaseException:

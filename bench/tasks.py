@@ -61,6 +61,7 @@ class CellPlan:
     cell: CellSpec
     build_keys: tuple[str, ...] = ()
     teacher_keys: tuple[str, ...] = ()
+    reference_keys: tuple[str, ...] = ()
     evaluate_key: str | None = None
     measure_keys: list[str] = field(default_factory=list)
     skipped: str | None = None

@@ -135,6 +135,10 @@ def _evaluate(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dic
     task = spec["task"]
     target = TARGETS.get(task["target"])
     record.environment["versions"] = fingerprint.versions(target.modules)
+    if target.board(task["options"]) is not None:
+        from bench.board_run import run_on_board
+
+        return run_on_board(spec, store, record)
     runner = target.open(_path(spec, store, task["artifact"]), target.Options.model_validate(task["options"]))
     stack.callback(runner.close)
     result = dict(evaluate(runner, DATASETS.get(MODELS.get(task["model"]).dataset).load()))

@@ -67,6 +67,7 @@ class Target(ABC):
             target says nothing about time.
         device: cells of targets with the same device are never measured at the same time.
         modules: import names that `open` needs at run time (for versions in keys and `doctor`).
+        also: targets that come with it in a sweep, with those of its options that they have.
     """
 
     name: ClassVar[str]
@@ -77,10 +78,31 @@ class Target(ABC):
     scopes: ClassVar[tuple[str, ...]] = ("invoke", "end_to_end")
     device: ClassVar[str] = "host"
     modules: ClassVar[tuple[str, ...]] = ()
+    also: ClassVar[tuple[str, ...]] = ()
 
     def finish(self, options: dict[str, Any]) -> tuple[StepSpec, ...]:
-        """Steps that this target puts after a variant's chain, with all their parameters."""
+        """Steps that this target puts after a variant's chain, with all their parameters.
+
+        Raises:
+            Unavailable: with these options there is no such thing, anywhere.
+        """
         return ()
+
+    def reference(self, options: dict[str, Any]) -> tuple[StepSpec, ...]:
+        """Steps after a variant's chain to a second artifact, which outputs are held against."""
+        return ()
+
+    def board(self, options: dict[str, Any]) -> str | None:
+        """Name of the board that it runs on (`bench.board_run`); None: this machine."""
+        return None
+
+    def identity(self, options: dict[str, Any]) -> dict[str, Any]:
+        """What else decides its numbers, for the key: what runs elsewhere, and where."""
+        return {}
+
+    def refuses(self, options: dict[str, Any]) -> str | None:
+        """Why it cannot run here with these options, with the mend, or None."""
+        return None
 
     @abstractmethod
     def unavailable(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from bench.config.problems import Problems
 from bench.config.select import choose, leave_out, with_baselines
 from bench.config.tree import MAX_BYTES, Tree, read_value, read_yaml
 from bench.config.variants import Plan, Variants
-from bench.errors import ConfigError, did_you_mean
+from bench.errors import ConfigError, Unavailable, did_you_mean
 from bench.registry import MODELS, STEPS, TARGETS
 from models.base import Model
 
@@ -209,7 +209,10 @@ class _Expansion:
     def _finished(chains: Mapping[str, Any], target: Any, options: dict[str, Any]) -> Any:
         """The variant's chain with the target's own steps at its end, or why there is none."""
         found = chains[target.starts_from or target.format]
-        own = () if isinstance(found, str) else target.finish(options)
+        try:
+            own = () if isinstance(found, str) else target.finish(options)
+        except Unavailable as error:
+            return str(error)
         return replace(found, steps=(*found.steps, *own)) if own else found
 
     def _with_baseline(
@@ -249,14 +252,27 @@ class _Expansion:
                 options = self.parameters.complete(target.Options, given, use.path, f"target {use.name!r}")
                 if options is None:
                     continue
-                changed = [
-                    f"{name}={_option(options[name])}" for name in options if options[name] != defaults[name]
-                ]
-                label = use.name + (f"[{','.join(changed)}]" if changed else "")
+                label = _label(use.name, options, defaults)
                 if label in found:
                     self.problems.add(use.path, f"target {label!r} is there twice")
                 found[label] = (target, label, options)
-        return list(found.values())
+        return [*found.values(), *self._companions(found)]
+
+    @staticmethod
+    def _companions(
+        found: Mapping[str, tuple[Any, str, dict[str, Any]]],
+    ) -> Iterator[tuple[Any, str, dict[str, Any]]]:
+        """The targets that come with those of the file (`Target.also`), each set of options once."""
+        labels = set(found)
+        for target, _, options in found.values():
+            for name in target.also:
+                other = TARGETS.get(name)
+                same = {key: value for key, value in options.items() if key in other.Options.model_fields}
+                whole = other.Options(**same).model_dump(mode="json")
+                label = _label(name, whole, other.Options().model_dump(mode="json"))
+                if label not in labels:
+                    labels.add(label)
+                    yield other, label, whole
 
     # -- chains ---------------------------------------------------------------------------------
 
@@ -339,6 +355,12 @@ def _inside(given: Given | None) -> dict[str, Given]:
     if given is None or not isinstance(given.value, dict):
         return {}
     return {name: Given(value, (*given.path, name)) for name, value in given.value.items()}
+
+
+def _label(target: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """`tflite`, or `tflite[threads=2]` where options differ from the target's defaults."""
+    changed = [f"{name}={_option(options[name])}" for name in options if options[name] != defaults[name]]
+    return target + (f"[{','.join(changed)}]" if changed else "")
 
 
 def _option(value: Any) -> str:

@@ -20,12 +20,9 @@ from bench.errors import ArtifactError
 from targets.pynq import archive
 from targets.pynq.archive import array_bytes, read_archive, read_array
 from targets.pynq.job_file import MAX_JSON, SCHEMA, Job, canonical, first_of, id_of, parse_job
+from targets.pynq.protocols import PRESETS, protocol
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "full": {"warmup_calls": 200, "calls": 5000, "batches": [1, 2, 4, 8, 16, 32, 64, 128, 256]},
-    "quick": {"warmup_calls": 20, "calls": 200, "batches": [1, 4, 16]},
-    "mlperf": {"warmup_calls": 200, "calls": 5000, "batches": [1, 4, 16, 64]},
-}
+__all__ = ["PRESETS", "ItemSource", "JobFile", "protocol", "read_job", "tree", "write_job"]
 
 
 @dataclass(frozen=True)
@@ -57,14 +54,6 @@ class JobFile:
     sha256: str
     labels: Mapping[str, np.ndarray]
     expected: Mapping[str, np.ndarray]
-
-
-def protocol(preset: str = "full", **changes: Any) -> dict[str, Any]:
-    """Protocol of a preset, with what is to be otherwise."""
-    if preset not in PRESETS:
-        raise ArtifactError(f"no protocol {preset!r}", mend=f"Known: {', '.join(PRESETS)}.")
-    base = {"windows": 5, "window_seconds": 10.0, "timeout_seconds": 5.0}
-    return {"preset": preset, **base, **PRESETS[preset], **changes}
 
 
 def tree(folder: Path, below: str) -> dict[str, Path]:

@@ -20,10 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from bench.errors import ArtifactError, ConfigError, Unavailable
+from bench.errors import ArtifactError, ConfigError
 from targets.pynq import scripts
 from targets.pynq.archive import MAX_ARCHIVE
 from targets.pynq.board_errors import BoardBusy, BoardError, BoardLost, BoardUnreachable, script_error
+from targets.pynq.environment import board_python
 from targets.pynq.inventory import Board
 from targets.pynq.jobs import JobFile
 from targets.pynq.results import Result, read_result
@@ -52,20 +53,6 @@ class Outcome:
 
     result: Result
     code: int | None
-
-
-def board_python() -> str:
-    """Python of the environment of boards, for the emulated one. Raises Unavailable."""
-    candidates = [Path(named)] if (named := os.environ.get("BENCH_BOARD_PYTHON")) else []
-    candidates += [Path.cwd() / ".venv-board/bin/python", HERE.parents[1] / ".venv-board/bin/python"]
-    for path in candidates:
-        if path.is_file() and os.access(path, os.X_OK):
-            return str(path)
-    raise Unavailable(
-        "the environment of boards (pynq) is not set up on this machine",
-        where="board emulated",
-        mend="`make test` sets it up in .venv-board; or name its Python in BENCH_BOARD_PYTHON.",
-    )
 
 
 class Remote:

@@ -16,9 +16,10 @@ import pytest
 from bench.cli import run_cli
 from bench.errors import Unavailable
 from targets.pynq.emulated import hwh
+from targets.pynq.environment import board_python
 from targets.pynq.inventory import EMULATED, Board, get
 from targets.pynq.jobs import ItemSource, JobFile, protocol, write_job
-from targets.pynq.transport import Remote, board_python
+from targets.pynq.transport import Remote
 from tests.board_files import CREATED
 from tests.loopback import loopback
 

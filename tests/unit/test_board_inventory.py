@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from bench.cli import run_cli
 from bench.errors import ConfigError, Unavailable
 from targets.pynq import inventory
+from targets.pynq.environment import board_python
 from targets.pynq.inventory import EMULATED, Board, add, get, load, path_of, remove
 from targets.pynq.shell import Shell
-from targets.pynq.transport import board_python
 from targets.pynq.words import one_line, printable
 from tests.board_files import ITEMS, make_job, make_result, write_result
 
@@ -147,7 +147,7 @@ def test_no_environment_for_the_emulated_board(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("BENCH_BOARD_PYTHON", sys.executable)
     assert board_python() == sys.executable
     monkeypatch.delenv("BENCH_BOARD_PYTHON")
-    monkeypatch.setattr("targets.pynq.transport.HERE", tmp_path / "a" / "b")
+    monkeypatch.setattr("targets.pynq.environment.ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Unavailable, match="pynq"):
         board_python()

@@ -1,0 +1,169 @@
+"""PYNQ boards as targets: overlays in the fabric, and TFLite models on the board's own processor.
+
+Both are measured by the agent on the board (`targets.pynq.agent`), one item a cell; the run itself is
+`bench.board_run`. On the board `emulated` outputs are real and times are modelled.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import file_digest, sha256
+from pathlib import Path
+from shutil import which
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from bench.cells import StepSpec
+from bench.errors import ConfigError, Unavailable
+from targets.base import Runner, Target, TargetOptions
+from targets.pynq.environment import board_python
+from targets.pynq.inventory import Board, get
+from targets.pynq.protocols import protocol
+
+#: raised when the same job would be measured otherwise by the same agent
+VERSION = 1
+NO_PROCESSOR = (
+    "the emulated board has no processor of its own: how long its ARM cores would take is not known"
+)
+HERE = Path(__file__).resolve().parent
+
+
+class BoardOptions(TargetOptions):
+    """board: a name of `bench board ls`. preset: how thoroughly it measures (`full`, `quick`, `mlperf`)."""
+
+    board: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
+    preset: Literal["full", "quick", "mlperf"] = "full"
+
+
+class PynqOptions(BoardOptions):
+    """And how hls4ml writes the design: see `ToHlsParams` and `BuildOverlayParams`."""
+
+    backend: Literal["VivadoAccelerator", "VitisUnified"] = "VivadoAccelerator"
+    io_type: Literal["auto", "io_parallel", "io_stream"] = "auto"
+    strategy: Literal["latency", "resource"] = "latency"
+    reuse_factor: int = Field(default=1, ge=1, le=1_000_000, strict=True)
+
+
+class OnBoard(Target):
+    """What the targets of boards share."""
+
+    scopes: ClassVar[tuple[str, ...]] = ()
+    modules: ClassVar[tuple[str, ...]] = ("numpy",)
+
+    def board(self, options: dict[str, Any]) -> str:
+        return _board(options).name
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def refuses(self, options: dict[str, Any]) -> str | None:
+        board = _board(options)
+        if board.host is None:
+            try:
+                board_python()
+            except Unavailable as error:
+                return str(error)
+        elif which("ssh") is None:
+            return "the OpenSSH client is not installed: apt-get install openssh-client"
+        return None
+
+    def identity(self, options: dict[str, Any]) -> dict[str, Any]:
+        board = _board(options)
+        files = [HERE / "agent.py"]
+        if board.emulated:
+            files += sorted((HERE / "emulated").glob("*.py"))
+        return {
+            "version": VERSION,
+            "board": [board.name, board.board, board.part, board.emulated],
+            "protocol": protocol(options["preset"]),
+            "agent": _digest(tuple(files)),
+        }
+
+    def open(self, artifact: Path, options: Any = None) -> Runner:
+        raise Unavailable("it runs on a board only", mend="`bench run` a sweep with this target.")
+
+
+class Pynq(OnBoard):
+    """Overlays built through hls4ml, measured on a PYNQ board."""
+
+    name: ClassVar[str] = "pynq"
+    format: ClassVar[str] = "overlay"
+    starts_from: ClassVar[str | None] = "fixed"
+    Options: ClassVar[type[TargetOptions]] = PynqOptions
+    also: ClassVar[tuple[str, ...]] = ("pynq_tflite",)
+
+    def finish(self, options: Any) -> tuple[StepSpec, ...]:
+        """The C simulation behind an emulated overlay, or what target `fpga` builds for the board."""
+        chosen = PynqOptions(**options)
+        board = _board(options)
+        if board.emulated:
+            from bench.steps.emulate_overlay import EmulateOverlayParams
+
+            style: Literal["axis_dma", "m_axi"] = (
+                "axis_dma" if chosen.backend == "VivadoAccelerator" else "m_axi"
+            )
+            params = EmulateOverlayParams(style=style, part=board.part or EmulateOverlayParams().part)
+            last = StepSpec("emulate_overlay", params.model_dump(mode="json"))
+            return (*self._csim(chosen), last)
+        from targets.fpga.vendor import SUPPORTED, VendorBuild, VendorOptions
+
+        if chosen.backend != "VivadoAccelerator" or board.board not in SUPPORTED[chosen.backend]:
+            raise Unavailable(
+                f"hls4ml's {chosen.backend} has no block design for {board.board} that this program knows "
+                f"how to run; known: VivadoAccelerator for {', '.join(SUPPORTED['VivadoAccelerator'])}"
+            )
+        vendor = VendorOptions(
+            backend=chosen.backend,
+            board=board.board,
+            io_type=chosen.io_type,
+            strategy=chosen.strategy,
+            reuse_factor=chosen.reuse_factor,
+        )
+        return VendorBuild().finish(vendor.model_dump(mode="json"))
+
+    def reference(self, options: Any) -> tuple[StepSpec, ...]:
+        """What its outputs are held against; an emulated overlay has its C simulation in itself."""
+        return () if _board(options).emulated else self._csim(PynqOptions(**options))
+
+    @staticmethod
+    def _csim(chosen: PynqOptions) -> tuple[StepSpec, ...]:
+        """That of target `hls4ml` with the same options, and built only once."""
+        from targets.fpga.csim import Hls4ml, Hls4mlOptions
+
+        same = {name: getattr(chosen, name) for name in Hls4mlOptions.model_fields}
+        return Hls4ml().finish(Hls4mlOptions(**same).model_dump(mode="json"))
+
+
+class PynqTflite(OnBoard):
+    """TFLite models on the processor of a PYNQ board, one thread."""
+
+    name: ClassVar[str] = "pynq_tflite"
+    format: ClassVar[str] = "tflite"
+    starts_from: ClassVar[str | None] = "tflite"
+    Options: ClassVar[type[TargetOptions]] = BoardOptions
+
+    def finish(self, options: Any) -> tuple[StepSpec, ...]:
+        if _board(options).emulated:
+            raise Unavailable(NO_PROCESSOR)
+        return ()
+
+
+def _board(options: dict[str, Any]) -> Board:
+    """Raises ConfigError: no board is named, or there is none of that name."""
+    if not options["board"]:
+        raise ConfigError(
+            "which board?",
+            where="target pynq",
+            mend="Write pynq: {board: emulated}; `bench board ls` shows those there are.",
+        )
+    return get(str(options["board"]))
+
+
+@cache
+def _digest(files: tuple[Path, ...]) -> str:
+    found = sha256()
+    for path in files:
+        with path.open("rb") as stream:
+            found.update(file_digest(stream, "sha256").digest())
+    return found.hexdigest()

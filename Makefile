@@ -9,7 +9,7 @@ export UV_LINK_MODE := copy
 export UV_COMPILE_BYTECODE := 1
 SYNC := $(UV) sync --frozen --inexact --quiet
 
-.PHONY: demo test lint benchmarks clean .venv-board
+.PHONY: demo test lint benchmarks board clean
 
 demo: .venv/.demo
 	.venv/bin/bench run digits
@@ -38,9 +38,19 @@ lint: .venv/.test
 # The boards' own environment: pynq wants numpy 1 and protobuf 5, TensorFlow neither.
 .venv-board/.test: uv.lock pyproject.toml $(UV)
 	UV_PROJECT_ENVIRONMENT=.venv-board $(SYNC) --no-dev --extra board --group board-test
+	@touch $@ .venv-board/.board
+
+# Only what the emulated board of `bench run digits_board` runs in.
+board: .venv-board/.board
+
+.venv-board/.board: uv.lock pyproject.toml $(UV)
+	UV_PROJECT_ENVIRONMENT=.venv-board $(SYNC) --no-dev --extra board
 	@touch $@
 
-.venv-board: .venv-board/.test
+# pynq 4, which knows Zynq UltraScale+ only.
+.venv-board4/.test: uv.lock pyproject.toml $(UV)
+	UV_PROJECT_ENVIRONMENT=.venv-board4 $(SYNC) --no-dev --extra board4 --group board-test
+	@touch $@
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -49,4 +59,4 @@ $(UV):
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 clean:
-	rm -rf .venv .venv-board .uv
+	rm -rf .venv .venv-board .venv-board4 .uv

@@ -140,7 +140,6 @@ class PynqTflite(OnBoard):
 
     name: ClassVar[str] = "pynq_tflite"
     format: ClassVar[str] = "tflite"
-    starts_from: ClassVar[str | None] = "tflite"
     Options: ClassVar[type[TargetOptions]] = BoardOptions
 
     def finish(self, options: Any) -> tuple[StepSpec, ...]:

@@ -1,4 +1,4 @@
-"""Tests inside the environment of the boards (`make .venv-board`): the agent on the emulated board."""
+"""Tests inside the environment of the boards (`make test`): the agent on the emulated board."""
 
 from __future__ import annotations
 

@@ -51,7 +51,8 @@ def test_no_number_of_a_faulty_board(fault: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault, check, reason", [
-    ("clock=800", "clock", "fabric clock 0 is 80 MHz, 100 MHz were asked for"),
+    # pynq 3 sets dividers, pynq 4 a frequency: with this PLL neither gets 100 MHz
+    ("clock=150", "clock", "MHz, 100 MHz were asked for"),
     ("fast", "cycles_bound", "it was not waited for the kernel"),
 ])  # fmt: skip
 def test_right_outputs_but_no_time(fault: str, check: str, reason: str, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ PARENT = {
     "to_rtl": "compile_hls",
     "synthesize_rtl": "to_rtl",
     "build_overlay": "to_hls",
+    "emulate_overlay": "compile_hls",
 }
 BUILTIN = sorted(name for name in STEPS.names() if STEPS.place(name).startswith("bench."))
 

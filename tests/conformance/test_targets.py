@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from bench.errors import ArtifactError, BenchError
 from bench.registry import STEPS, TARGETS
 from targets.base import Runner
+from targets.pynq.target import BoardOptions
 from tests.tflite_maker import dense
 
 FEATURES, CLASSES = 8, 3
@@ -53,9 +54,13 @@ ARTIFACTS: dict[str, Callable[[Path], None]] = {
 FILES = {"csim": ("simulator.json", "fixed_point.json", "reference.npz")}
 
 
+#: these run on a board only: tests/unit/test_board_sweeps.py
+ON_BOARDS = [name for name in NAMES if issubclass(TARGETS.get(name).Options, BoardOptions)]
+
+
 def cases() -> list[Any]:
     """Targets whose artifacts can be made here."""
-    known = [name for name in NAMES if TARGETS.get(name).format in ARTIFACTS]
+    known = [name for name in NAMES if TARGETS.get(name).format in ARTIFACTS and name not in ON_BOARDS]
     marks = {"keras": [pytest.mark.tf], "hls4ml": [pytest.mark.tf, NEEDS_COMPILER]}
     return [pytest.param(name, marks=marks.get(name, [])) for name in known]
 
@@ -101,7 +106,8 @@ def test_description(name: str) -> None:
     assert set(target.scopes) <= {"kernel", "invoke", "end_to_end"}
     assert len(set(target.scopes)) == len(target.scopes)
     assert target.format and target.device and target.modules
-    assert target.scopes or target.starts_from  # says nothing of time: a simulation or a build
+    # without scopes it says nothing of time: a simulation, a build or a board
+    assert target.scopes or target.starts_from or name in ON_BOARDS
     reason = target.unavailable()
     assert reason is None or reason.strip()
 
@@ -212,7 +218,7 @@ def test_agreement_is_a_chain_of_comparisons(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if TARGETS.get(name).starts_from])
 def test_targets_finish_the_chains_that_they_take(name: str) -> None:
     target = TARGETS.get(name)
-    options = target.Options().model_dump(mode="json")
+    options = target.Options(**({"board": "emulated"} if name in ON_BOARDS else {})).model_dump(mode="json")
     specs = target.finish(options)
     now = target.starts_from
     for spec in specs:

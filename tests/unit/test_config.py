@@ -71,7 +71,7 @@ class TestShipped:
         )
 
     def test_all_are_listed(self) -> None:
-        assert set(shipped_sweeps()) == {"digits", "fashion_mnist", "mnist", "mnist_1v9_qap"}
+        assert set(shipped_sweeps()) == {"digits", "digits_board", "fashion_mnist", "mnist", "mnist_1v9_qap"}
 
     def test_the_eight_variants_are_simulated_and_no_more(self) -> None:
         runs = {c.variant for c in load_sweep("digits").cells if c.target == "hls4ml" and c.chain}

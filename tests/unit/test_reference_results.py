@@ -12,7 +12,7 @@ import pytest
 from bench import report
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
-SWEEPS = ("digits", "fashion_mnist", "mnist", "mnist_1v9_qap")
+SWEEPS = ("digits", "digits_board", "fashion_mnist", "mnist", "mnist_1v9_qap")
 
 
 @functools.cache
@@ -121,9 +121,19 @@ def simulated(sweep: str, metric: str) -> pd.DataFrame:
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_c_simulation_gives_what_qkeras_gives_in_every_bit(sweep: str) -> None:
     mismatches, exact = simulated(sweep, "mismatches"), simulated(sweep, "bit_exact")
-    trained = {"digits": 9, "fashion_mnist": 5, "mnist": 33, "mnist_1v9_qap": 12}
+    trained = {"digits": 12, "digits_board": 18, "fashion_mnist": 5, "mnist": 33, "mnist_1v9_qap": 12}
     assert len(mismatches) == len(exact) == trained[sweep]
     assert set(mismatches.value) == {0} and set(exact.value) == {1}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "link", "cells"), [("digits", "rtl vs csim", 7), ("digits_board", "board vs csim", 21)]
+)
+def test_hardware_gives_what_the_c_simulation_gives_in_every_bit(sweep: str, link: str, cells: int) -> None:
+    rows = frame(sweep)
+    chosen = rows[(rows.scope == link) & rows.seed.notna() & (rows.n == 359)]
+    assert list(chosen[chosen.metric == "mismatches"].value) == [0] * cells
+    assert list(chosen[chosen.metric == "bit_exact"].value) == [1] * cells
 
 
 @pytest.mark.parametrize(

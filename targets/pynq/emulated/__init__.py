@@ -1,7 +1,7 @@
 """An emulated board for the unmodified pynq package: its outputs and register traffic are real, its times
 are modelled.
 
-It runs in the environment of the boards only (`make .venv-board`); nothing finds it by accident, the agent
+It runs in the environment of the boards only (`make board`); nothing finds it by accident, the agent
 has to be told with `--emulator`. `hwh` writes overlays for it and needs nothing but Python.
 """
 

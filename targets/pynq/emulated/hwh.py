@@ -183,7 +183,9 @@ def _processing_system(soc: Soc, mhz: float, ranges: list[str]) -> str:
             values[f"PSU__CRL_APB__PL{index}_REF_CTRL__DIVISOR0"] = first
             values[f"PSU__CRL_APB__PL{index}_REF_CTRL__DIVISOR1"] = second
             values[f"PSU__CRL_APB__PL{index}_REF_CTRL__SRCSEL"] = "IOPLL"
+            # what is asked for, and (for pynq 4) what the tool has met
             values[f"PSU__CRL_APB__PL{index}_REF_CTRL__FREQMHZ"] = f"{clock:g}"
+            values[f"PSU__CRL_APB__PL{index}_REF_CTRL__ACT_FREQMHZ"] = f"{clock:g}"
     version = "5.5" if zynq else "3.3"
     inner = _parameters(values) + "      <PORTS/>\n      <BUSINTERFACES>\n"
     inner += _bus(soc.port, "MASTER") + "      </BUSINTERFACES>\n      <MEMORYMAP>\n"

@@ -64,8 +64,13 @@ def no_file(cell: Cell) -> Outcome:
 
 
 def origin_of(cell: Cell) -> str:
-    """How the outputs of a cell were got."""
-    return SIMULATED if is_design(cell) else MEASURED
+    """How the outputs of a cell were got. An emulated board's are those of the simulation behind it."""
+    return SIMULATED if is_design(cell) or _emulated(cell) else MEASURED
+
+
+def _emulated(cell: Cell) -> bool:
+    result = cell.evaluate.result if cell.evaluate is not None else {}
+    return _part(_part(result, "board"), "board").get("emulated") is True
 
 
 def _number(value: Any) -> float | None:
@@ -130,8 +135,9 @@ def agreement(cell: Cell) -> Iterator[Finding]:
         n, mismatches = _number(link.get("n")), _number(link.get("mismatches"))
         if not n or mismatches is None:
             continue
-        scope = f"{link.get('of')} vs {link.get('against')}"
-        origin = SIMULATED if {"csim", "rtl"} & {link.get("of"), link.get("against")} else MEASURED
+        scope, ends = f"{link.get('of')} vs {link.get('against')}", {link.get("of"), link.get("against")}
+        simulated = bool({"csim", "rtl"} & ends)
+        origin = origin_of(cell) if "board" in ends else SIMULATED if simulated else MEASURED
         items = int(n)
         yield Finding("mismatches", mismatches, scope, origin, n=items)
         exact, layer = _number(link.get("bit_exact")), link.get("first_layer")

@@ -1,4 +1,4 @@
-"""Cells of a sweep on the emulated board: planned, run by the real agent, packed and taken in again.
+"""Cells of a sweep on the emulated board: planned, run by the real agent.
 
 The C simulation is a small program, so that no TensorFlow is needed. What runs the agent needs the
 environment of boards (`make test` sets it up).

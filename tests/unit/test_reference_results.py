@@ -136,6 +136,15 @@ def test_hardware_gives_what_the_c_simulation_gives_in_every_bit(sweep: str, lin
     assert list(chosen[chosen.metric == "bit_exact"].value) == [1] * cells
 
 
+def test_nothing_that_an_emulated_board_gave_is_called_measured() -> None:
+    rows = frame("digits_board")
+    there = rows[rows.target.str.startswith("pynq[") & (rows.status == "ok")]
+    given = there[there.metric.isin(["accuracy", "errors", "accuracy_delta", "agreement"])]
+    links = there[there.scope.fillna("").str.startswith("board vs")]
+    assert len(given) and set(given.origin) == {"simulated"}
+    assert len(links) and set(links.origin) == {"simulated"}
+
+
 @pytest.mark.parametrize(
     ("sweep", "model"),
     [("mnist", "mnist_mlp"), ("mnist", "mnist_cnn"), ("fashion_mnist", "fashion_mlp")],

@@ -50,6 +50,12 @@ class Subject:
         return number if number is not None and number.known and not number.verdict else None
 
     @property
+    def far_slower(self) -> Number | None:
+        """Time over the baseline's where even the interval's lower end is twice, whatever the verdict."""
+        number = self.view.get(self.variant, self.target, "latency_ratio", self.scope) if self.scope else None
+        return number if number is not None and number.known and number.low >= 2 else None
+
+    @property
     def faster(self) -> bool:
         return self.ratio is not None and self.ratio.comparison == "faster"
 
@@ -95,7 +101,8 @@ def small_integers_not_faster(x: Subject) -> str | None:
 
 
 def reference_kernels(x: Subject) -> str | None:
-    ratio = x.ratio
+    # A machine that is not quiet does not make a call take several times as long in every round.
+    ratio = x.ratio or x.far_slower
     if x.mode == "16x8" and ratio is not None and ratio.comparison == "slower":
         return (
             f"{plain(ratio.value)}× the baseline's time: 16-bit activations run on plain reference kernels; "
@@ -168,15 +175,17 @@ RULES: tuple[Callable[[Subject], str | None], ...] = (
 
 def notes(view: ModelView, cells: Sequence[Cell]) -> list[Note]:
     """All notes on one model, in the order of its variants; each text once, with all it is true of."""
+    built: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.target == view.primary and cell.build_outcome.ok:
+            built.setdefault(cell.variant, cell)
     found: dict[str, list[str]] = {}
     for variant in view.variants:
-        if variant == BASELINE:
-            rules: Sequence[Callable[[Subject], str | None]] = (mostly_overhead,)
-        else:
-            rules = RULES
-        built = [c for c in cells if c.variant == variant and c.target == view.primary and c.build_outcome.ok]
-        for rule in rules if built else ():
-            text = rule(Subject(view, variant, built[0]))
+        if variant not in built:
+            continue
+        subject = Subject(view, variant, built[variant])
+        for rule in (mostly_overhead,) if variant == BASELINE else RULES:
+            text = rule(subject)
             if text is not None:
                 found.setdefault(text, []).append(variant)
     found_here = [Note(", ".join(variants), text) for text, variants in found.items()]

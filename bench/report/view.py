@@ -109,11 +109,15 @@ class ModelView:
 
     def scopes(self, target: str) -> list[str]:
         """Scopes of latency on a target, the narrowest first."""
-        found: dict[str, None] = {}
-        for (_, place, metric), scopes in self._means.items():
-            if place == target and metric == "latency_p50":
-                found.update(dict.fromkeys(scope for scope, number in scopes.items() if number.known))
-        return sorted(found, key=scope_order)
+        return self._scopes.get(target, [])
+
+    @cached_property
+    def _scopes(self) -> dict[str, list[str]]:
+        found: dict[str, set[str]] = {}
+        for (_, target, metric), scopes in self._means.items():
+            if metric == "latency_p50":
+                found.setdefault(target, set()).update(s for s, number in scopes.items() if number.known)
+        return {target: sorted(scopes, key=scope_order) for target, scopes in found.items()}
 
     def known(self, target: str, metric: str, scope: str = "") -> Iterator[tuple[str, Number]]:
         """(variant, number) of all variants that have it on a target."""

@@ -293,6 +293,15 @@ def test_notes_explain_known_effects(results: Path, view: ModelView) -> None:
     assert not any(note.variant in ("fiq", "qat") for note in found)
 
 
+def test_note_on_16x8_needs_no_quiet_machine(tmp_path: Path) -> None:
+    build(tmp_path, variants={n: KINDS[n] for n in ("baseline", "ptq_16x8")}, noise=0.3)
+    view = views(frame(tmp_path))[0]
+    ratio = view.get("ptq_16x8", "tflite", "latency_ratio", "invoke")
+    assert ratio is not None and ratio.verdict
+    (note,) = notes(view, read_sweep(tmp_path, "synthetic").cells)
+    assert "reference kernels" in note.text
+
+
 def test_notes_need_the_effect(tmp_path: Path) -> None:
     assert told(tmp_path, pruned=Kind(("train", "prune"), sparsity=0.75, raw=0.4, time=0.5)) == {}
 

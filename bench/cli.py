@@ -56,6 +56,16 @@ def _seeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return tuple(found)
 
 
+def _formats(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """`svg,pdf`"""
+    if value is None:
+        return None
+    found = tuple(part.strip().lower() for part in value.split(","))
+    if not set(found) <= {"svg", "pdf", "png"}:
+        raise click.BadParameter("write some of svg,pdf,png")
+    return found
+
+
 def sweep_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that change a sweep: the same for `run` and `plan`."""
     for option in reversed(
@@ -157,15 +167,26 @@ def measure(files: tuple[Path, ...], as_json: bool, **options: Any) -> int:
 @cli.command()
 @click.argument("sweep", required=False)
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
+@click.option(
+    "--pictures",
+    type=click.Choice(["main", "all"]),
+    help="Accuracy against size, latency and cost only, or all [default: all, unless very many].",
+)
+@click.option(
+    "--formats",
+    callback=_formats,
+    metavar="LIST",
+    help="Files of the pictures: svg,pdf,png [default: all three of few pictures, else svg].",
+)
 @click.pass_obj
-def report(obj: dict[str, Any], /, sweep: str | None, out: Path | None) -> int:
+def report(obj: dict[str, Any], /, sweep: str | None, out: Path | None, **options: Any) -> int:
     """Write the tables and pictures of a sweep from its records, and print the comparison.
 
     Without SWEEP: of every sweep in the results folder.
     """
     from bench.commands import write_reports
 
-    return write_reports(obj["results"], sweep, out)
+    return write_reports(obj["results"], sweep, out, **options)
 
 
 @cli.command()

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from bench.cells import Sweep
 from bench.cli import EXIT_FAILED, EXIT_OK
 from bench.errors import BenchError, ConfigError, did_you_mean
 from bench.store import Store
+
+if TYPE_CHECKING:
+    from bench.report.write import Choice
 
 
 def run_and_report(
@@ -108,16 +111,34 @@ def measure_files(
     return EXIT_FAILED if result.failed else EXIT_OK
 
 
-def write_reports(results: Path, name: str | None, out: Path | None) -> int:
+def write_reports(
+    results: Path,
+    name: str | None,
+    out: Path | None,
+    *,
+    pictures: str | None = None,
+    formats: tuple[str, ...] | None = None,
+) -> int:
     """Write and print the reports of one sweep, or of all that were run."""
+    from bench.report.write import Choice
+
+    choice = Choice(None if pictures is None else pictures == "all", formats)
     for number, sweep in enumerate(_sweeps(results, name)):
         if number:
             click.echo()
-        _print_report(results, sweep, out if name is not None or out is None else out / sweep)
+        folder = out if name is not None or out is None else out / sweep
+        _print_report(results, sweep, folder, choice=choice)
     return EXIT_OK
 
 
-def _print_report(results: Path, sweep: str, out: Path | None, *, only_if_changed: bool = False) -> None:
+def _print_report(
+    results: Path,
+    sweep: str,
+    out: Path | None,
+    *,
+    only_if_changed: bool = False,
+    choice: Choice | None = None,
+) -> None:
     """The comparison on stdout, the report in its folder.
 
     Args:
@@ -125,12 +146,13 @@ def _print_report(results: Path, sweep: str, out: Path | None, *, only_if_change
             pictures takes longer than everything else where nothing was left to do.
     """
     from bench import report
+    from bench.report.write import Choice
 
     frame = report.frame(results, sweep)
     folder = out or results / "reports" / sweep
     page = folder / "report.html"
     if not (only_if_changed and page.exists() and _same_numbers(frame, folder / "report.csv")):
-        page = report.write_report(results, sweep, folder)["report.html"]
+        page = report.write_report(results, sweep, folder, choice=choice or Choice())["report.html"]
     click.echo(report.comparison_table(frame, width=shutil.get_terminal_size((100, 24)).columns))
     click.echo(
         f"\nReport: {page} (tables: {page.with_suffix('.md')}, every number: {page.with_suffix('.csv')})"

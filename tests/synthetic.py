@@ -252,7 +252,9 @@ def build(
                                 "n": items,
                                 "errors": int(items - correct.sum()),
                                 "accuracy": float(correct.mean()),
-                                "confusion": [],
+                                "confusion": np.bincount(labels * 10 + predictions, minlength=100)
+                                .reshape(10, 10)
+                                .tolist(),
                                 "predictions": pack(predictions),
                                 "correct": pack(correct),
                                 "runtime": {"runtime": "litert", "version": "2.3.0", "threads": 1},

@@ -25,7 +25,10 @@ WORTH_A_CHILD = 4
 MOST = 10_000
 #: Libraries with threads of their own that do not survive a fork.
 THREADED = ("tensorflow", "tf_keras", "keras", "ai_edge_litert", "torch", "jax", "grpc")
-_NUMBER, _HEAD = struct.Struct("<H"), struct.Struct("<HII")
+_NUMBER, _HEAD, _LENGTH = struct.Struct("<H"), struct.Struct("<HB"), struct.Struct("<I")
+
+#: One picture in each format that was asked for.
+Files = tuple[bytes, ...]
 
 
 def fork_is_safe() -> bool:
@@ -45,13 +48,11 @@ class Drawing(Generic[_T]):
     Use as a context manager: leaving it ends the child, whatever happened.
 
     Args:
-        draw: gives the contents (SVG, PNG) of one picture; must not depend on the order of drawing.
+        draw: gives the files of one picture; must not depend on the order of drawing.
         fork: whether to use a child; None: where it is safe and worth it.
     """
 
-    def __init__(
-        self, plans: Sequence[_T], draw: Callable[[_T], tuple[str, bytes]], fork: bool | None = None
-    ) -> None:
+    def __init__(self, plans: Sequence[_T], draw: Callable[[_T], Files], fork: bool | None = None) -> None:
         self._plans, self._draw = plans, draw
         self._child = 0
         if fork is None:
@@ -92,27 +93,27 @@ class Drawing(Generic[_T]):
             parent = os.getppid()
             with os.fdopen(self._results, "wb", closefd=False) as out:
                 while os.getppid() == parent and (n := self._next()) is not None:
-                    svg, png = self._draw(self._plans[n])
-                    text = svg.encode()
-                    out.write(_HEAD.pack(n, len(text), len(png)) + text + png)
+                    files = self._draw(self._plans[n])
+                    lengths = b"".join(_LENGTH.pack(len(file)) for file in files)
+                    out.write(_HEAD.pack(n, len(files)) + lengths + b"".join(files))
                     out.flush()
             code = 0
         os._exit(code)
 
-    def finish(self) -> list[tuple[str, bytes]]:
-        """(SVG, PNG) of each picture in the order of the plans.
+    def finish(self) -> list[Files]:
+        """The files of each picture in the order of the plans.
 
         Raises:
             Exception: whatever drawing raised.
         """
-        found: dict[int, tuple[str, bytes]] = {}
+        found: dict[int, Files] = {}
         if self._child:
             while (n := self._next()) is not None:
                 found[n] = self._draw(self._plans[n])
             found |= self._of_child()
         return [found[n] if n in found else self._draw(plan) for n, plan in enumerate(self._plans)]
 
-    def _of_child(self) -> dict[int, tuple[str, bytes]]:
+    def _of_child(self) -> dict[int, Files]:
         """What the child drew, without a last picture that is not whole."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._child, 0)
@@ -121,13 +122,18 @@ class Drawing(Generic[_T]):
         with os.fdopen(self._results, "rb") as file:
             file.seek(0)
             data = file.read()
-        found, place = {}, 0
+        found: dict[int, Files] = {}
+        place = 0
         while place + _HEAD.size <= len(data):
-            n, text, image = _HEAD.unpack_from(data, place)
-            start = place + _HEAD.size
-            middle, place = start + text, start + text + image
+            n, many = _HEAD.unpack_from(data, place)
+            start = place + _HEAD.size + many * _LENGTH.size
+            if start > len(data):
+                break
+            lengths = [length for (length,) in _LENGTH.iter_unpack(data[place + _HEAD.size : start])]
+            place = start + sum(lengths)
             if place <= len(data):
-                found[n] = data[start:middle].decode(), data[middle:place]
+                ends = [start + sum(lengths[: i + 1]) for i in range(many)]
+                found[n] = tuple(data[end - size : end] for end, size in zip(ends, lengths, strict=True))
         return found
 
     def __enter__(self) -> Drawing[_T]:

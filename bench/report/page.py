@@ -70,7 +70,7 @@ def _part(number: int, part: ModelPart) -> dict[str, Any]:
         "notes": part.notes,
         "headlines": part.headlines,
         "pictures": [
-            {"svg": _picture(p, f"{prefix}p{n}"), "name": p.name, "description": p.description}
+            {"svg": _picture(p, f"{prefix}p{n}"), "name": p.name, "caption": p.caption}
             for n, p in enumerate(part.pictures, start=1)
         ],
         "lineages": lineage.lineages(part.cells),

@@ -16,6 +16,8 @@ from bench.report.metrics import NOT_APPLICABLE, NOT_RUN
 from bench.store import Store
 
 BASELINE = "baseline"
+#: Timed rounds of each measured group, by the group's keys.
+Rounds = dict[tuple[str, ...], list[Record]]
 
 
 @contextmanager
@@ -138,7 +140,7 @@ class SweepData:
     name: str
     manifest: dict[str, Any]
     cells: list[Cell]
-    rounds: dict[tuple[str, ...], list[Record]]
+    rounds: Rounds
 
     @property
     def title(self) -> str:
@@ -180,7 +182,7 @@ def read_sweep(results: Path | str, name: str) -> SweepData:
         return cache[kind, key]
 
     cells = []
-    rounds: dict[tuple[str, ...], list[Record]] = {}
+    rounds: Rounds = {}
     for entry in manifest["cells"]:
         cell = Cell(entry)
         cell.builds = [read("build", key) for key in entry.get("build_keys") or ()]

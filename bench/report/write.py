@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import StoreError
-from bench.report.drawing import Drawing
+from bench.report.drawing import Drawing, Files
 from bench.report.headline import headlines
 from bench.report.latex import latex
 from bench.report.metrics import COLUMN_DOCS
 from bench.report.notes import notes
 from bench.report.page import ModelPart, page, problems
-from bench.report.pictures import Picture, Plan, draw, plans
+from bench.report.pictures import FORMATS, Picture, Plan, draw, plans, slug
 from bench.report.read import SweepData, frozen, read_sweep, uncollected
 from bench.report.tables import MAIN, comparison
 from bench.report.text import escape_markdown, markdown
@@ -25,12 +26,37 @@ from bench.report.view import views
 if TYPE_CHECKING:
     import pandas as pd
 
+#: More pictures than `MANY` are too many to be drawn unasked; up to `FEW` come in all formats.
+FEW, MANY = 12, 48
 
-def write_report(results: str | Path, sweep: str, out: str | Path | None = None) -> dict[str, Path]:
-    """Write report.html, .md, .tex, .csv and the pictures (.svg, .png) of one sweep.
+
+@dataclass(frozen=True)
+class Choice:
+    """Which pictures are drawn, and as which files.
+
+    Attributes:
+        every: also those that are not main; None: unless there are more than `MANY`.
+        formats: of `FORMATS`; None: all of them for up to `FEW` pictures, else SVG alone.
+    """
+
+    every: bool | None = None
+    formats: tuple[str, ...] | None = None
+
+
+def write_report(
+    results: str | Path,
+    sweep: str,
+    out: str | Path | None = None,
+    *,
+    choice: Choice = Choice(),
+    drawn: dict[str, Files] | None = None,
+) -> dict[str, Path]:
+    """Write report.html, .md, .tex, .csv and the pictures of one sweep.
 
     Args:
         out: folder; `<results>/reports/<sweep>` if not given.
+        drawn: pictures of an earlier report, which are not drawn again where nothing in them changed;
+            those of this one are put into it.
 
     Returns:
         file name -> path. The frame itself is `frame(results, sweep)`.
@@ -43,20 +69,44 @@ def write_report(results: str | Path, sweep: str, out: str | Path | None = None)
         data = read_sweep(results, sweep)
         table = sweep_frame(data)
     with frozen():
-        contents = render(data, table)
+        contents = render(data, table, choice, drawn)
     return {name: write_file(folder / name, content) for name, content in contents.items()}
 
 
-def render(data: SweepData, table: pd.DataFrame) -> dict[str, bytes]:
+def render(
+    data: SweepData,
+    table: pd.DataFrame,
+    choice: Choice = Choice(),
+    drawn: dict[str, Files] | None = None,
+) -> dict[str, bytes]:
     """File name -> contents. The same records give the same bytes."""
     parts, planned = model_parts(data, table)
-    with Drawing([plan for part in planned for plan in part], draw) as drawing:
+    if choice.every is False or (choice.every is None and sum(map(len, planned)) > MANY):
+        planned = [[plan for plan in part if plan.main] for part in planned]
+    few = sum(map(len, planned)) <= FEW
+    formats = choice.formats or (FORMATS if few else ("svg",))
+    # The page and report.md need the SVG.
+    formats = ("svg", *(format_ for format_ in formats if format_ != "svg"))
+    known = {} if drawn is None else drawn
+    keys = {id(plan): f"{formats} {plan.key}" for part in planned for plan in part}
+    todo = [plan for part in planned for plan in part if keys[id(plan)] not in known]
+    with Drawing(todo, lambda plan: draw(plan, formats)) as drawing:
         # What needs no picture is written while a second process, if there is one, draws.
         tex = latex([part.table for part in parts]).encode()
         csv = table.to_csv(index=False, lineterminator="\n").encode()
-        drawn = iter(drawing.finish())
+        fresh = dict(zip((keys[id(plan)] for plan in todo), drawing.finish(), strict=True))
+    known = {key: known[key] for key in keys.values() if key in known} | fresh
+    if drawn is not None:
+        drawn.clear()
+        drawn.update(known)
     for part, wanted in zip(parts, planned, strict=True):
-        part.pictures = [Picture(p.name, p.title, p.description, *next(drawn)) for p in wanted]
+        part.pictures = [
+            Picture(
+                *(p.name, p.title, p.description, p.caption),
+                dict(zip(formats, known[keys[id(p)]], strict=True)),
+            )
+            for p in wanted
+        ]
     files = {
         "report.html": page(data, parts).encode(),
         "report.md": _markdown(data, parts).encode(),
@@ -65,27 +115,26 @@ def render(data: SweepData, table: pd.DataFrame) -> dict[str, bytes]:
     }
     for part in parts:
         for picture in part.pictures:
-            files[f"{picture.name}.svg"] = picture.svg.encode()
-            files[f"{picture.name}.png"] = picture.png
+            files |= {f"{picture.name}.{format_}": content for format_, content in picture.files.items()}
     return files
 
 
 def model_parts(data: SweepData, table: pd.DataFrame) -> tuple[list[ModelPart], list[list[Plan]]]:
-    """Tables and notes of each model of a sweep, and the pictures that are to be drawn of it."""
+    """Tables and notes of each model of a sweep, and the pictures that can be drawn of it."""
     by_model = data.by_model()
     parts: list[ModelPart] = []
     planned: list[list[Plan]] = []
     slugs: set[str] = set()
     for view in views(table):
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", view.model).strip("-") or "model"
-        while slug in slugs:
-            slug += "-2"
-        slugs.add(slug)
+        name = slug(view.model) or "model"
+        while name in slugs:
+            name += "-2"
+        slugs.add(name)
         cells = by_model[view.model]
         # What a smoke run trained is nothing to make a headline of.
         told = [] if data.manifest.get("quick") else headlines(view)
         parts.append(ModelPart(view, cells, comparison(view), notes(view, cells), [], told))
-        planned.append(plans(view, slug))
+        planned.append(list(plans(view, cells, data.rounds, name)))
     return parts, planned
 
 
@@ -113,9 +162,9 @@ def _markdown(data: SweepData, parts: list[ModelPart]) -> str:
             "? not decided, \\~ noisy, \\! unstable. Smaller: bytes, baseline over variant.",
             "",
         ]
-        lines += [
-            f"![{escape_markdown(picture.description)}]({picture.name}.svg)" for picture in part.pictures
-        ]
+        for picture in part.pictures:
+            lines += [f"![{escape_markdown(picture.description)}]({picture.name}.svg)", ""]
+            lines += [escape_markdown(picture.caption), ""]
         if part.notes:
             lines += ["", "### Why is it so?", ""]
             lines += [

@@ -23,25 +23,25 @@ PARENT = os.getpid()
 PLANS = list(range(8))
 
 
-def slow(plan: int) -> tuple[str, bytes]:
+def slow(plan: int) -> tuple[bytes, ...]:
     """Slow enough for both processes to take part; the PNG tells who drew it."""
     time.sleep(0.03)
-    return f"ä{plan}", str(os.getpid()).encode()
+    return f"ä{plan}".encode(), str(os.getpid()).encode()
 
 
 def test_both_processes_draw_and_the_order_is_kept() -> None:
     with Drawing(PLANS, slow, fork=True) as work:
         found = work.finish()
-    assert [svg for svg, _ in found] == [f"ä{n}" for n in PLANS]
+    assert [svg for svg, _ in found] == [f"ä{n}".encode() for n in PLANS]
     assert len({png for _, png in found}) == 2 and str(os.getpid()).encode() in {png for _, png in found}
 
 
 def test_an_error_of_the_child_is_raised_in_the_parent() -> None:
-    def draw(plan: int) -> tuple[str, bytes]:
+    def draw(plan: int) -> tuple[bytes, ...]:
         time.sleep(0.02)
         if plan in (0, 1):  # whoever begins meets one of them
             raise ValueError(f"no ink for {plan}")
-        return "", b""
+        return b"", b""
 
     with pytest.raises(ValueError, match="no ink for"), Drawing(PLANS, draw, fork=True) as work:
         work.finish()
@@ -49,42 +49,44 @@ def test_an_error_of_the_child_is_raised_in_the_parent() -> None:
 
 
 def test_an_error_that_only_the_child_meets_costs_nothing_but_time() -> None:
-    def draw(plan: int) -> tuple[str, bytes]:
+    def draw(plan: int) -> tuple[bytes, ...]:
         time.sleep(0.02)
         if os.getpid() != PARENT:
             raise MemoryError
-        return str(plan), b""
+        return str(plan).encode(), b""
 
     with Drawing(PLANS, draw, fork=True) as work:
-        assert [svg for svg, _ in work.finish()] == list(map(str, PLANS))
+        assert [svg for svg, _ in work.finish()] == [str(n).encode() for n in PLANS]
 
 
 def test_what_a_killed_child_leaves_half_is_drawn_again() -> None:
-    def draw(plan: int) -> tuple[str, bytes]:
+    def draw(plan: int) -> tuple[bytes, ...]:
         time.sleep(0.02)
         if os.getpid() != PARENT and plan > 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        return str(plan), b"x" * 100_000
+        return str(plan).encode(), b"x" * 100_000
 
     with Drawing(PLANS, draw, fork=True) as work:
-        assert [svg for svg, _ in work.finish()] == list(map(str, PLANS))
+        assert [svg for svg, _ in work.finish()] == [str(n).encode() for n in PLANS]
 
 
-def test_a_picture_that_is_not_whole_does_not_count() -> None:
+@pytest.mark.parametrize("wide", [True, False], ids=["no contents", "half a head"])
+def test_a_picture_that_is_not_whole_does_not_count(wide: bool) -> None:
     work = Drawing(PLANS, slow, fork=False)
     work._results = os.memfd_create("test")
-    whole = drawing._HEAD.pack(2, 1, 3) + b"a" + b"bcd"
-    os.write(work._results, whole + drawing._HEAD.pack(5, 1, 3) + b"ab")
+    lengths = drawing._LENGTH.pack(1) + drawing._LENGTH.pack(3)
+    whole = drawing._HEAD.pack(2, 2) + lengths + b"a" + b"bcd"
+    os.write(work._results, whole + drawing._HEAD.pack(5, 2) + lengths[: len(lengths) if wide else -1] + b"")
     work._numbers = os.open(os.devnull, os.O_RDONLY)
     with subprocess.Popen(["true"]) as child:
         work._child = child.pid
-        assert work._of_child() == {2: ("a", b"bcd")}
+        assert work._of_child() == {2: (b"a", b"bcd")}
 
 
 def test_leaving_early_ends_the_child_and_closes_its_files() -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
-    def endless(plan: int) -> tuple[str, bytes]:
+    def endless(plan: int) -> tuple[bytes, ...]:
         time.sleep(60)
         return slow(plan)
 
@@ -150,7 +152,7 @@ def test_reports_are_the_same_with_and_without_a_child(
         monkeypatch.setattr(drawing, "fork_is_safe", lambda safe=safe: safe)
         written = write_report(tmp_path, "synthetic", tmp_path / str(safe))
         found.append({name: path.read_bytes() for name, path in written.items()})
-    assert found[0] == found[1] and len([name for name in found[0] if name.endswith(".svg")]) == 6
+    assert found[0] == found[1] and len([name for name in found[0] if name.endswith(".svg")]) == 18
 
 
 def test_garbage_collection_is_as_it_was(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from bench.report.headline import headlines
 from bench.report.lineage import lineages
 from bench.report.metrics import COST, HARDWARE, LINKS, STAGES
 from bench.report.notes import notes
-from bench.report.pictures import plans
+from bench.report.pictures import scatter
 from bench.report.read import read_sweep
 from bench.report.tables import Table, TableCell, comparison
 from bench.report.view import ModelView, views
@@ -201,7 +201,7 @@ def test_a_design_is_not_the_primary_target_where_something_runs(tmp_path: Path)
     path.write_text(json.dumps(manifest))
     view = views(frame(tmp_path))[0]
     assert view.primary == "hls4ml" and headlines(view) == []
-    assert [plan.name for plan in plans(view, "m")] == ["m-accuracy-EBOPs-hls4ml"]
+    assert [plan.name for plan in scatter.plans(view, "m")] == ["m-accuracy-EBOPs-hls4ml"]
     write_report(tmp_path, "synthetic")
 
 
@@ -211,18 +211,18 @@ def test_headlines_say_nothing_of_designs(view: ModelView) -> None:
 
 
 def test_pictures(view: ModelView, table: pd.DataFrame) -> None:
-    names = [plan.name for plan in plans(view, "m")]
+    names = [plan.name for plan in scatter.plans(view, "m")]
     assert names == [
         *("m-accuracy-size", "m-accuracy-latency-keras", "m-accuracy-latency-tflite"),
         "m-accuracy-EBOPs-hls4ml",
     ]
-    plan = plans(view, "m")[-1]
-    assert {p.name for p in plan.points} == {"baseline", "pruned", "ptq", "qat", "qap"}
-    assert plan.label == "EBOPs" and "qap" in plan.front
+    data = list(scatter.plans(view, "m"))[-1].data
+    assert {p.name for p in data.points} == {"baseline", "pruned", "ptq", "qat", "qap"}
+    assert data.label == "EBOPs" and "qap" in data.front
     without = views(table[table["metric"] != "ebops"])[0]
-    assert plans(without, "m")[-1].name == "m-accuracy-weight-bits-hls4ml"
+    assert list(scatter.plans(without, "m"))[-1].name == "m-accuracy-weight-bits-hls4ml"
     single = views(table[(table["metric"] != "ebops") | (table["variant"] == "qat")])[0]
-    assert plans(single, "m")[-1].name == "m-accuracy-weight-bits-hls4ml"
+    assert list(scatter.plans(single, "m"))[-1].name == "m-accuracy-weight-bits-hls4ml"
 
 
 def test_notes_on_rounding_exactness_and_time(results: Path, view: ModelView) -> None:

@@ -64,9 +64,13 @@ def test_all_files_are_there(written: dict[str, Path]) -> None:
         "report.tex",
         "report.csv",
         *(
-            f"digits-mlp-accuracy-{kind}.{ending}"
-            for kind in ("size", "latency-keras", "latency-tflite")
-            for ending in ("svg", "png")
+            f"digits-mlp-{kind}.{ending}"
+            for kind in (
+                *("accuracy-size", "accuracy-latency-keras", "accuracy-latency-tflite"),
+                *("latency-keras", "latency-tflite", "size-by-type", "disagreement"),
+                *("layers-tflite", "confusion-distilled-qap"),
+            )
+            for ending in ("svg", "pdf", "png")
         ),
     }
     folder = written["report.html"].parent
@@ -107,7 +111,7 @@ def test_page_tells_everything(written: dict[str, Path]) -> None:
         "accuracy minus the baseline's",
     ):
         assert words in told, words
-    assert len(page.all("svg")) == 3
+    assert len(page.all("svg")) == 9
 
 
 def test_ids_are_unique_and_references_lead_somewhere(written: dict[str, Path]) -> None:
@@ -127,9 +131,12 @@ def test_pictures_follow_the_page_colour_and_are_whole(written: dict[str, Path])
         if name.endswith(".svg"):
             root = ElementTree.fromstring(path.read_text("utf-8"))
             words = "".join(root.itertext())
-            assert "baseline" in words and "test accuracy" in words
+            assert "digits_mlp: " in words and ("pruned" in words or "confusion" in name)
+            assert ("test accuracy" in words) == ("accuracy" in name)
         if name.endswith(".png"):
             assert path.read_bytes().startswith(b"\x89PNG")
+        if name.endswith(".pdf"):
+            assert path.read_bytes().startswith(b"%PDF") and b"CreationDate" not in path.read_bytes()
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:

@@ -1,0 +1,174 @@
+"""Zeros and bits of the weights, layer by layer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.report import fpga
+from bench.report.pictures.style import BLUE, INK, ORANGE, WIDTH, Plan, clean, panel, room_for, rows, slug
+from bench.report.read import Cell
+from bench.report.view import ModelView
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BITS = {"float64": 64, "float32": 32, "float16": 16, "int16": 16, "int8": 8, "uint8": 8, "int4": 4}
+#: More layers than this have no number in each field.
+NUMBERED = 12
+
+#: (layer, share of zeros, bits); NaN where it is not known
+Layer = tuple[str, float, float]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Fields are rows of variants, columns of layers; NaN where a network has no such layer."""
+
+    names: tuple[str, ...]
+    layers: tuple[str, ...]
+    zeros: tuple[tuple[float, ...], ...]
+    bits: tuple[tuple[float, ...], ...]
+
+
+def plans(view: ModelView, cells: Sequence[Cell], prefix: str) -> Iterator[Plan]:
+    """For the primary target, and for the first one with designs for FPGAs."""
+    for target in dict.fromkeys([view.primary, *view.fpga_targets[:1]]):
+        found: dict[str, list[Layer]] = {}
+        seed = 0
+        for cell in cells:
+            if cell.target == target and cell.variant not in found and (layers := _layers(cell)):
+                found[cell.variant], seed = layers, cell.seed
+        names = _columns(list(found.values()))
+        if len(found) < 2 or not names:
+            continue
+        by_name = [{name: (zeros, bits) for name, zeros, bits in layers} for layers in found.values()]
+        nothing = (math.nan, math.nan)
+        data = Layers(
+            tuple(found),
+            tuple(names),
+            tuple(tuple(one.get(name, nothing)[0] for name in names) for one in by_name),
+            tuple(tuple(one.get(name, nothing)[1] for name in names) for one in by_name),
+        )
+        yield Plan(
+            f"{prefix}-layers-{slug(target)}",
+            view.model,
+            f"zeros and bits of the weights by layer, {target}",
+            f"{view.model}: share of zeros and bits of the kernels of {', '.join(names)} ({target}), for "
+            f"{', '.join(found)}. The numbers stand in the lineage of each variant.",
+            f"Kernels without biases where the file tells them apart (seed {seed}). White: no such layer.",
+            data,
+            paint,
+            (WIDTH, 1.2 + 0.24 * len(found)),
+        )
+
+
+def _columns(networks: Sequence[Sequence[Layer]]) -> list[str]:
+    """Layers of all networks, in the order of the one that has most of them."""
+    largest = max(networks, key=len, default=[])
+    return list(dict.fromkeys(name for layers in (largest, *networks) for name, _, _ in layers))
+
+
+def _layers(cell: Cell) -> list[Layer]:
+    """What the artifact tells of its layers, in the order of the network."""
+    if not cell.build_outcome.ok:
+        return []
+    fixed = _dicts(fpga.fixed_facts(cell).get("layers"))
+    if fixed:
+        return [(str(one.get("name")), _zeros(one), _number(one.get("weight_bits"))) for one in fixed]
+    order = [str(one.get("name")) for facts in cell.chain_facts for one in _dicts(facts.get("layers"))]
+    weights = [one for one in _dicts(cell.facts.get("weights")) if one.get("role") == "kernel"]
+    if weights:
+        found = [_of_tensor(one, order) for one in weights]
+        place = {name: number for number, name in reversed(list(enumerate(order)))}
+        return sorted(found, key=lambda layer: place.get(layer[0], len(place)))
+    bits = float(_BITS["float32"])
+    return [(str(one.get("name")), _zeros(one), bits) for one in _dicts(cell.facts.get("layers"))]
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _number(value: Any) -> float:
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if known else math.nan
+
+
+def _zeros(layer: dict[str, Any]) -> float:
+    if "sparsity" in layer:
+        return _number(layer["sparsity"])
+    params, nonzero = _number(layer.get("params")), _number(layer.get("nonzero"))
+    return 1 - nonzero / params if params else math.nan
+
+
+def _of_tensor(weight: dict[str, Any], order: Sequence[str]) -> Layer:
+    """A tensor of a .tflite file, whose name holds that of its layer between slashes."""
+    name = str(weight.get("name"))
+    words = [re.sub(r"^(quant_|prune_low_magnitude_|cluster_)+", "", word) for word in re.split("[/;]", name)]
+    layer = next((word for word in words if word in order), words[min(1, len(words) - 1)])
+    sides = weight.get("shape")
+    size = math.prod(int(_number(n)) for n in sides) if isinstance(sides, list) else 0
+    nonzero = _number(weight.get("nonzero"))
+    zeros = 1 - nonzero / size if size else math.nan
+    return layer, zeros, float(_BITS.get(str(weight.get("dtype")), math.nan))
+
+
+def paint(figure: Figure, data: Layers) -> None:
+    left, width = room_for(data.names), figure.get_size_inches()[0]
+    half = (width - left - 0.24) / 2
+    shares = panel(figure, left=left, right=width - left - half, top=0.58, bottom=0.55, grid="")
+    widths = panel(figure, left=left + half + 0.12, top=0.58, bottom=0.55, grid="")
+    rows(shares, data.names)
+    rows(widths, [""] * len(data.names))
+    percent = [[100 * x for x in line] for line in data.zeros]
+    _fields(figure, shares, data.layers, percent, 100, ORANGE, "zeros / %")
+    _fields(figure, widths, data.layers, data.bits, 32, BLUE, "bits of a weight")
+
+
+def _fields(
+    figure: Figure,
+    axes: Axes,
+    layers: Sequence[str],
+    values: Sequence[Sequence[float]],
+    most: float,
+    colour: str,
+    title: str,
+) -> None:
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    boxes, colours = [], []
+    for row, line in enumerate(values):
+        for column, value in enumerate(line):
+            if math.isnan(value):
+                continue
+            share = min(1.0, value / most)
+            boxes.append(Rectangle((column - 0.47, -row - 0.45), 0.94, 0.9))
+            colours.append((colour, 0.06 + 0.56 * share))
+            if len(layers) <= NUMBERED:
+                size = 7 if len(layers) <= 6 else 5.5
+                axes.text(
+                    column, -row, f"{value:.1f}".removesuffix(".0"), ha="center", va="center", fontsize=size
+                )
+    axes.add_collection(PatchCollection(boxes, facecolors=colours, linewidths=0), autolim=False)
+    axes.set_xlim(-0.5, len(layers) - 0.5)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xticks([])
+    for column, layer in enumerate(layers):
+        axes.text(
+            *(column, -0.02, clean(layer)),
+            transform=axes.get_xaxis_transform(),
+            ha="right" if len(layers) > 3 else "center",
+            va="top",
+            rotation=30 if len(layers) > 3 else 0,
+            rotation_mode="anchor",
+            fontsize=7,
+        )
+    height = figure.get_size_inches()[1]
+    box = axes.get_position()
+    figure.text(box.x0, box.y1 + 0.07 / height, title, fontsize=8, color=INK)

@@ -1,0 +1,281 @@
+"""Accuracy against size, latency and the cost of a design, with Pareto front and error bars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.report import formats
+from bench.report.metrics import METRICS
+from bench.report.pictures.style import INK, Plan, accuracy_label, clean, log_ticks, look, panel, slug
+from bench.report.view import ModelView, Number, candidates, latency_front, pareto
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Area = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Point:
+    name: str
+    cost: Number
+    accuracy: Number
+    noisy: bool
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Points, names of those on the front, label and unit of the cost, target of the accuracy."""
+
+    points: tuple[Point, ...]
+    front: frozenset[str]
+    label: str
+    scale: formats.Scale
+    target: str
+    simulated: bool
+
+
+def plans(view: ModelView, prefix: str) -> Iterator[Plan]:
+    """Accuracy against gzip size, against latency on each target, and against the cost of designs for
+    FPGAs (EBOPs, else weight bits). None for fewer than two points."""
+    target = view.primary
+    points = _points(view, target, "gzip_bytes", "")
+    if len(points) > 1:
+        title, label = "accuracy against size", f"gzip size ({target})"
+        yield _plan(
+            view, f"{prefix}-accuracy-size", title, target, points, _cheapest(view, points), "bytes", label
+        )
+    for place in view.targets:
+        for scope in view.scopes(place)[:1]:
+            points = _points(view, place, "latency_p50", scope)
+            if len(points) > 1:
+                title = f"accuracy against latency, {place}"
+                label = f"latency, median of one call ({place}, {scope})"
+                front = latency_front(view, place, scope)
+                name = f"{prefix}-accuracy-latency-{slug(place)}"
+                yield _plan(view, name, title, place, points, front, "s", label)
+    for metric in ("ebops", "weight_bits"):
+        costs = [place for place in view.distinct(metric) if place in view.fpga_targets]
+        costs = [place for place in costs if len(_points(view, place, metric, "")) > 1]
+        for place in costs:
+            points, named = _points(view, place, metric, ""), METRICS[metric].title
+            title = f"accuracy against {named}, {place}"
+            name = f"{prefix}-accuracy-{slug(named)}-{slug(place)}"
+            yield _plan(view, name, title, place, points, _cheapest(view, points), "1", named)
+        if costs:
+            break
+
+
+def _plan(
+    view: ModelView,
+    name: str,
+    title: str,
+    target: str,
+    points: list[Point],
+    front: set[str],
+    unit: str,
+    label: str,
+) -> Plan:
+    scale = formats.scale_for(unit, [point.cost.value for point in points])
+    label += f" / {scale.unit}" if scale.unit else ""
+    best = ", ".join(point.name for point in points if point.name in front)
+    told = f"{view.model}: {title}; {len(points)} variants. On the Pareto front: {best or 'none'}."
+    data = Scatter(tuple(points), frozenset(front), label, scale, target, target in view.simulated)
+    return Plan(name, view.model, title, told, _caption(data, view), data, paint, main=True)
+
+
+def _caption(data: Scatter, view: ModelView) -> str:
+    bars = [math.isfinite(p.accuracy.low) for p in data.points]
+    parts = []
+    if any(bars):
+        over = f"over {len(view.seeds)} seeds" if len(view.seeds) > 1 else "over the test items (one seed)"
+        parts.append(f"Bars: 95 % intervals, of the accuracy {over}.")
+    else:
+        parts.append("No intervals: there is one number of each.")
+    parts.append("Ringed and joined: the Pareto front; controls take no part in it.")
+    if any(p.noisy for p in data.points):
+        parts.append("Hollow: a latency that is noisy or unstable, not on the front.")
+    return " ".join(parts)
+
+
+def _cheapest(view: ModelView, points: list[Point]) -> set[str]:
+    """Pareto members of accuracy against cost."""
+    deployable = candidates(view)
+    return pareto([(p.name, p.cost.value, p.accuracy.value) for p in points if p.name in deployable])
+
+
+def _points(view: ModelView, target: str, metric: str, scope: str) -> list[Point]:
+    scored = dict(view.known(target, "accuracy"))
+    return [
+        Point(variant, number, scored[variant], bool(number.verdict))
+        for variant, number in view.known(target, metric, scope)
+        if variant in scored and number.value > 0
+    ]
+
+
+def paint(figure: Figure, data: Scatter) -> None:
+    axes = panel(figure, xlabel=data.label, ylabel=accuracy_label(data.target, data.simulated))
+    factor = data.scale.factor
+    spots = [(math.log10(p.cost.value * factor), p.accuracy.value * 100) for p in data.points]
+    _limits(axes, data.points, factor)
+    _bars(axes, data.points, spots, factor)
+    _marks(axes, data.points, spots)
+    line = _front_line(axes, data, spots)
+    _labels(figure, axes, data, spots, line)
+
+
+def _bars(axes: Axes, points: tuple[Point, ...], spots: list[tuple[float, float]], factor: float) -> None:
+    """Intervals as lines: one collection for all."""
+    from matplotlib.collections import LineCollection
+
+    lines, colours = [], []
+    for point, (x, y) in zip(points, spots, strict=True):
+        cost, accuracy = point.cost, point.accuracy
+        left, right = _ends(cost)
+        if left < right:
+            lines.append([(math.log10(left * factor), y), (math.log10(right * factor), y)])
+            colours.append(look(point.name).colour)
+        if math.isfinite(accuracy.low) and math.isfinite(accuracy.high):
+            lines.append([(x, 100 * accuracy.low), (x, 100 * accuracy.high)])
+            colours.append(look(point.name).colour)
+    axes.add_collection(LineCollection(lines, colors=colours, linewidths=0.8, zorder=3), autolim=False)
+
+
+def _marks(axes: Axes, points: tuple[Point, ...], spots: list[tuple[float, float]]) -> None:
+    """Points, one collection for each marker. A hollow mark is a latency that is not to be trusted."""
+    by_marker: dict[str, list[int]] = {}
+    for index, point in enumerate(points):
+        by_marker.setdefault(look(point.name).marker, []).append(index)
+    for marker, members in by_marker.items():
+        colours = [look(points[i].name).colour for i in members]
+        axes.scatter(
+            [spots[i][0] for i in members],
+            [spots[i][1] for i in members],
+            s=34,
+            marker=marker,
+            edgecolors=colours,
+            facecolors=["none" if points[i].noisy else c for i, c in zip(members, colours, strict=True)],
+            linewidths=1.0,
+            zorder=4,
+        )
+
+
+def _ends(cost: Number) -> tuple[float, float]:
+    """Of its interval; the value itself where there is none."""
+    known = math.isfinite(cost.low) and math.isfinite(cost.high) and cost.low > 0
+    return (cost.low, cost.high) if known else (cost.value, cost.value)
+
+
+def _limits(axes: Axes, points: tuple[Point, ...], factor: float) -> None:
+    xs = [end * factor for point in points for end in _ends(point.cost)]
+    room = max(1.25, (max(xs) / min(xs)) ** 0.07)
+    log_ticks(axes, min(xs) / room, max(xs) * room)
+    ends = [
+        100 * end
+        for p in points
+        for end in (p.accuracy.value, p.accuracy.low, p.accuracy.high)
+        if math.isfinite(end)
+    ]
+    bottom, top = min(ends), min(max(ends), 100.0)
+    space = max(0.08 * (top - bottom), 0.05)
+    axes.set_ylim(bottom - space, top + space)
+
+
+def _front_line(
+    axes: Axes, data: Scatter, spots: list[tuple[float, float]]
+) -> list[tuple[float, float, float]]:
+    """Draw the front; returns its level parts as (from, to, height) in data coordinates."""
+    members = sorted(spot for p, spot in zip(data.points, spots, strict=True) if p.name in data.front)
+    if not members:
+        return []
+    xs, ys = zip(*members, strict=True)
+    edge = axes.get_xlim()[1]
+    axes.step([*xs, edge], [*ys, ys[-1]], where="post", color=INK, linewidth=0.9, alpha=0.6, zorder=2)
+    axes.scatter(xs, ys, s=120, facecolors="none", edgecolors=INK, linewidths=0.9, zorder=2)
+    return list(zip(xs, [*xs[1:], edge], ys, strict=True))
+
+
+def _labels(
+    figure: Figure,
+    axes: Axes,
+    data: Scatter,
+    places: list[tuple[float, float]],
+    line: list[tuple[float, float, float]],
+) -> None:
+    """Names beside their points, each where it covers least of what is already there."""
+    from matplotlib.collections import LineCollection
+
+    points = data.points
+    spots = axes.transData.transform(places)
+    box = axes.get_window_extent()
+    unit = figure.dpi / 72
+    taken: list[Area] = [(x - 5 * unit, y - 5 * unit, x + 5 * unit, y + 5 * unit) for x, y in spots]
+    for point, (x, _) in zip(points, spots, strict=True):
+        ends = [end * 100 for end in (point.accuracy.low, point.accuracy.high) if math.isfinite(end)]
+        if ends:
+            bottom, top = (float(axes.transData.transform((0, end))[1]) for end in ends)
+            taken.append((x - unit, bottom, x + unit, top))
+    for point, (_, y) in zip(points, spots, strict=True):
+        (left, _), (right, _) = axes.transData.transform(
+            [(math.log10(end * data.scale.factor), 0) for end in _ends(point.cost)]
+        )
+        taken.append((left, y - unit, right, y + unit))
+    for start, end, height in line:
+        (x0, y0), (x1, _) = axes.transData.transform([(start, height), (end, height)])
+        taken.append((x0 + 6 * unit, y0 - unit, x1, y0 + unit))
+    frame = (box.x0, box.y0, box.x1, box.y1)
+    leaders, colours = [], []
+    for index in sorted(range(len(points)), key=lambda i: (points[i].name not in data.front, i)):
+        point, (x, y) = points[index], spots[index]
+        area, side, dx, dy = _place(point.name, (x, y), taken, frame, unit)
+        taken.append(area)
+        at = (area[0] if side == "left" else area[2] if side == "right" else x, (area[1] + area[3]) / 2)
+        axes.text(
+            *(*axes.transData.inverted().transform(at), clean(point.name)),
+            ha=side,
+            va="center",
+            fontsize=8,
+            fontweight="bold" if point.name in data.front else "normal",
+            zorder=5,
+        )
+        if max(abs(dx), abs(dy)) > 10:
+            near = (x + dx * unit * 0.92, y + dy * unit * 0.92)
+            leaders.append(axes.transData.inverted().transform([(x, y), near]))
+            colours.append(look(point.name).colour)
+    axes.add_collection(LineCollection(leaders, colors=colours, linewidths=0.6, zorder=1), autolim=False)
+
+
+def _place(
+    name: str, spot: tuple[float, float], taken: list[Area], box: Area, unit: float
+) -> tuple[Area, str, float, float]:
+    """Where a name stands: its area, alignment, and how far it is off its point in points."""
+    x, y = spot
+    wide, tall = 4.9 * unit * len(name), 9.5 * unit
+    best: tuple[float, Area, str, float, float] | None = None
+    for reach in (7.0, 15.0, 24.0, 34.0):
+        if best is not None and best[0] <= 3 * reach:
+            break
+        for right, up in ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1)):
+            dx, dy = right * reach, up * reach
+            left = x + dx * unit - (0 if right > 0 else wide if right < 0 else wide / 2)
+            low = y + dy * unit - (tall / 2 if up == 0 else 0 if up > 0 else tall)
+            area = (left, low, left + wide, low + tall)
+            outside = max(0.0, box[0] - left) + max(0.0, left + wide - box[2])
+            outside += max(0.0, box[1] - low) + max(0.0, low + tall - box[3])
+            cost = sum(_overlap(area, other) for other in taken) + 50 * outside + 3 * reach
+            if best is None or cost < best[0]:
+                best = (cost, area, "left" if right > 0 else "right" if right < 0 else "center", dx, dy)
+    assert best is not None
+    return best[1:]
+
+
+def _overlap(a: Area, b: Area) -> float:
+    wide = min(a[2], b[2]) - max(a[0], b[0])
+    if wide <= 0:
+        return 0.0
+    tall = min(a[3], b[3]) - max(a[1], b[1])
+    return wide * tall if tall > 0 else 0.0

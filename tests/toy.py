@@ -114,7 +114,8 @@ class ToyStep(Step):
         self._fault(params.fault, context)
         new = self.change(context)
         if params.noise:
-            new = new + time.time_ns() % 10**9 * 1e-15
+            # Large enough that it is still there after rounding to float32, also in weights that pruning keeps.
+            new = new + np.random.default_rng().normal(0, 1e-3, new.shape)
         path = context.out / "weights.npy"
         if params.fault != "empty":
             np.save(path, new, allow_pickle=False)

@@ -114,7 +114,7 @@ class ToyStep(Step):
         self._fault(params.fault, context)
         new = self.change(context)
         if params.noise:
-            # Large enough that it is still there after rounding to float32, also in weights that pruning keeps.
+            # Large enough to outlive rounding to float32, also in the weights that pruning keeps.
             new = new + np.random.default_rng().normal(0, 1e-3, new.shape)
         path = context.out / "weights.npy"
         if params.fault != "empty":

@@ -1,19 +1,16 @@
-"""Cells that run on boards: an artifact becomes an item of a job, the agent's answer the record's result.
-
-A direct run sends a job of one item; `bench board pack` writes one of many. Both go through `source_of` and
-`result_of`, and so give the same records.
-"""
+"""Cells that run on boards: an artifact becomes a job of one item, the agent's answer the record's result."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.errors import ArtifactError, StepError, Unavailable
+from bench.errors import StepError, Unavailable
 from bench.registry import DATASETS, MODELS, TARGETS
 from bench.scoring.accuracy import evaluate
 from bench.scoring.agreement import compare
@@ -23,6 +20,7 @@ from targets.base import Runner
 
 if TYPE_CHECKING:
     from bench.records import Record
+    from targets.fpga.simulator import Simulator
     from targets.pynq.jobs import ItemSource
     from targets.pynq.result_file import ItemResult, ResultFile
     from targets.pynq.results import Result
@@ -50,8 +48,9 @@ def run_on_board(spec: Mapping[str, Any], store: Store, record: Record) -> dict[
     task, key = spec["task"], str(spec["key"])
     board = get(task["options"]["board"])
     name = item_id(f"{task['model']}/{task['target']}/seed{task['seed']}", key)
-    split = _split(task["model"])
-    item = source_of(name, task, spec["inputs"], store, split)
+    split = DATASETS.get(MODELS.get(task["model"]).dataset).load().test
+    wanted = expected_of(task, spec["inputs"], store, split.x)
+    item = source_of(name, task, spec["inputs"], store, split, wanted)
     kept = store.root / "boards"
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-job-") as folder:
@@ -68,11 +67,52 @@ def run_on_board(spec: Mapping[str, Any], store: Store, record: Record) -> dict[
     if name not in done.result.file.items:
         where = f"board {board.name}"
         raise StepError(f"it had not finished after {spec['timeout']:g} s", where=where)
-    return result_of(name, task, spec["inputs"], store, split, done.result, record)
+    return result_of(name, split, done.result, wanted, record)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a board's outputs are held against.
+
+    Attributes:
+        against: what gave the outputs: `csim`, or the host's `tflite`.
+        outputs: (n, classes); None where nothing on this host gives them.
+        chain: of agreement, up to these outputs.
+        simulator: the C simulation, where it gave them.
+    """
+
+    against: str
+    outputs: np.ndarray | None
+    chain: list[dict[str, Any]]
+    simulator: Simulator | None = None
+
+
+def expected_of(
+    task: Mapping[str, Any], inputs: Mapping[str, str | None], store: Store, x: np.ndarray
+) -> Expected:
+    """Run the network on this host: the C simulation of an overlay, the runtime of a TFLite model."""
+    if TARGETS.get(task["target"]).format == "tflite":
+        target = TARGETS.get("tflite")
+        if target.unavailable():
+            return Expected("tflite", None, [])
+        runner = target.open(store.input(task["artifact"], inputs), target.Options())
+        try:
+            return Expected("tflite", np.asarray(runner.predict(x), np.float32), [])
+        finally:
+            runner.close()
+    from targets.fpga.csim import CsimRunner
+
+    csim = CsimRunner(store.input(task.get("reference") or task["artifact"], inputs))
+    return Expected("csim", csim.predict(x), csim.agreement(), csim.simulator)
 
 
 def source_of(
-    name: str, task: Mapping[str, Any], inputs: Mapping[str, str | None], store: Store, split: Split
+    name: str,
+    task: Mapping[str, Any],
+    inputs: Mapping[str, str | None],
+    store: Store,
+    split: Split,
+    wanted: Expected,
 ) -> ItemSource:
     """The artifact of a task as an item of a job.
 
@@ -81,30 +121,20 @@ def source_of(
     """
     from targets.pynq import items
 
-    artifact = artifact_of(task["artifact"], inputs, store)
+    artifact = store.input(task["artifact"], inputs)
     x, labels = split.x, np.ascontiguousarray(split.y, dtype=np.int64)
-    if TARGETS.get(task["target"]).format == "tflite":
-        return items.tflite(name, artifact, x, labels, _host_outputs(artifact, x))
-    csim = _csim(artifact, task, inputs, store)
-    expected = csim.predict(x)
+    if wanted.simulator is None or wanted.outputs is None:
+        return items.tflite(name, artifact, x, labels, wanted.outputs)
     if task.get("reference") is None:
-        return items.emulated_overlay(name, artifact, x, labels, expected)
+        return items.emulated_overlay(name, artifact, x, labels, wanted.outputs)
     built = store.read("build", task["artifact"])
     facts = built.result.get("facts", {}) if built is not None else {}
     return items.built_overlay(
-        name, artifact, facts.get("hardware") or {}, csim.simulator, x, labels, expected
+        name, artifact, facts.get("hardware") or {}, wanted.simulator, x, labels, wanted.outputs
     )
 
 
-def result_of(
-    name: str,
-    task: Mapping[str, Any],
-    inputs: Mapping[str, str | None],
-    store: Store,
-    split: Split,
-    found: Result,
-    record: Record,
-) -> dict[str, Any]:
+def result_of(name: str, split: Split, found: Result, wanted: Expected, record: Record) -> dict[str, Any]:
     """`result` of the evaluate record: accuracy by the board's own outputs, the chain of agreement, and
     under `board` what was measured.
 
@@ -122,8 +152,11 @@ def result_of(
         raise StepError(item.reason or "it gave no outputs", where=f"board {found.file.board.name}")
     given = np.asarray(found.samples[outputs], np.float32).reshape(len(split.y), -1)
     scored = evaluate(_Answers(given, found.file), split)
-    links = _links(task, inputs, store, split.x, given)
-    return {**scored, "agreement": links, "board": told}
+    chain = list(wanted.chain)
+    if wanted.outputs is not None:
+        last = compare(wanted.outputs, given).to_json()
+        chain.append({"of": "board", "against": wanted.against, **last, "first_layer": None})
+    return {**scored, "agreement": chain, "board": told}
 
 
 def board_facts(file: ResultFile, item: ItemResult) -> dict[str, Any]:
@@ -143,58 +176,6 @@ def board_facts(file: ResultFile, item: ItemResult) -> dict[str, Any]:
         "agent": file.agent.model_dump(mode="json"),
         **told,
     }
-
-
-def artifact_of(key: str, inputs: Mapping[str, str | None], store: Store) -> Path:
-    digest = inputs.get(key)
-    path = store.artifact(digest) if digest else None
-    if path is None:
-        raise ArtifactError("the artifact is gone or damaged", where=str(digest), mend="Run the sweep again.")
-    return path
-
-
-def _split(model: str) -> Split:
-    return DATASETS.get(MODELS.get(model).dataset).load().test
-
-
-def _csim(artifact: Path, task: Mapping[str, Any], inputs: Mapping[str, str | None], store: Store) -> Any:
-    """The C simulation that an overlay must agree with."""
-    from targets.fpga.csim import CsimRunner
-
-    reference = task.get("reference")
-    return CsimRunner(artifact_of(reference, inputs, store) if reference else artifact)
-
-
-def _host_outputs(artifact: Path, x: np.ndarray) -> np.ndarray | None:
-    """Those of the host's TFLite runtime, where there is one."""
-    target = TARGETS.get("tflite")
-    if target.unavailable():
-        return None
-    runner = target.open(artifact, target.Options())
-    try:
-        return np.asarray(runner.predict(x), np.float32)
-    finally:
-        runner.close()
-
-
-def _links(
-    task: Mapping[str, Any],
-    inputs: Mapping[str, str | None],
-    store: Store,
-    x: np.ndarray,
-    given: np.ndarray,
-) -> list[dict[str, Any]]:
-    """The chain of agreement, the board's outputs against the last before it."""
-    artifact = artifact_of(task["artifact"], inputs, store)
-    if TARGETS.get(task["target"]).format == "tflite":
-        before, expected, chain = "tflite", _host_outputs(artifact, x), []
-        if expected is None:
-            return []
-    else:
-        csim = _csim(artifact, task, inputs, store)
-        before, expected, chain = "csim", csim.predict(x), csim.agreement()
-    last = compare(expected, given).to_json()
-    return [*chain, {"of": "board", "against": before, **last, "first_layer": None}]
 
 
 class _Answers(Runner):

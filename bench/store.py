@@ -18,6 +18,7 @@ import shutil
 import stat
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,20 @@ class Store:
                 path.rename(path.with_name(f"{digest}.corrupt-{uuid.uuid4().hex[:8]}"))
             return None
         self._verified.add(digest)
+        return path
+
+    def input(self, key: str, inputs: Mapping[str, str | None]) -> Path:
+        """Folder of the artifact that a task was given. `inputs`: digests by key of the build.
+
+        Raises:
+            ArtifactError: it is gone or damaged.
+        """
+        digest = inputs[key]
+        path = self.artifact(digest) if digest else None
+        if path is None:
+            raise ArtifactError(
+                "the artifact is gone or damaged", where=str(digest), mend="Run the sweep again."
+            )
         return path
 
     def has_artifact(self, digest: str) -> bool:

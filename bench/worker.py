@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.errors import ArtifactError, BenchError, CheckFailed, StoreError, Unavailable
+from bench.errors import BenchError, CheckFailed, StoreError, Unavailable
 from bench.records import Record
 from bench.store import Store
 
@@ -114,17 +114,9 @@ def _artifact(spec: Spec, store: Store, key: str | None) -> Any:
     if key is None:
         return None
     record = store.read("build", key)
-    path = _path(spec, store, key)
+    path = store.input(key, spec["inputs"])
     result = record.result if record is not None else {}
     return Artifact(path, result.get("format", ""), path.name, result.get("facts", {}))
-
-
-def _path(spec: Spec, store: Store, key: str) -> Path:
-    digest = spec["inputs"][key]
-    path = store.artifact(digest) if digest else None
-    if path is None:
-        raise ArtifactError("the artifact is gone or damaged", where=str(digest), mend="Run the sweep again.")
-    return path
 
 
 def _evaluate(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict[str, Any]:
@@ -139,7 +131,9 @@ def _evaluate(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dic
         from bench.board_run import run_on_board
 
         return run_on_board(spec, store, record)
-    runner = target.open(_path(spec, store, task["artifact"]), target.Options.model_validate(task["options"]))
+    runner = target.open(
+        store.input(task["artifact"], spec["inputs"]), target.Options.model_validate(task["options"])
+    )
     stack.callback(runner.close)
     result = dict(evaluate(runner, DATASETS.get(MODELS.get(task["model"]).dataset).load()))
     agreement = runner.agreement()
@@ -160,7 +154,7 @@ def _measure(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict
     options = target.Options.model_validate(task["options"])
     record.environment["versions"] = fingerprint.versions(target.modules)
     present = {e["name"]: e["artifact"] for e in task["entries"] if spec["inputs"].get(e["artifact"])}
-    paths = {name: _path(spec, store, key) for name, key in present.items()}
+    paths = {name: store.input(key, spec["inputs"]) for name, key in present.items()}
     for path in paths.values():
         with suppress(BenchError):  # told again, and kept, when its turn comes
             target.check(path)

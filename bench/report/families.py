@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.report.metrics import COST, HARDWARE, LINKS, SIZE_FACTS
 from bench.report.read import BASELINE
 from bench.report.tables import Column, Table, TableRow
-from bench.report.view import base_name
+from bench.report.view import BOARDS, base_name
 
 FAMILIES = ("accuracy", "size", "CPU", "TFLite", "FPGA", "board", "energy")
 _OF_METRIC = {
@@ -14,7 +14,7 @@ _OF_METRIC = {
     **dict.fromkeys((*COST, *LINKS, *HARDWARE), "FPGA"),
     **dict.fromkeys(("energy", "energy_model"), "energy"),
 }
-_OF_TARGET = {"keras": "CPU", "tflite": "TFLite", "pynq": "board"}
+_OF_TARGET = {"keras": "CPU", "tflite": "TFLite", **dict.fromkeys(BOARDS, "board")}
 #: Metrics that compare with the baseline, so that the baseline has none.
 _COMPARED = ("accuracy_delta", "agreement", "file_ratio", "gzip_ratio", "latency_ratio")
 _SAMPLES = {"latency_p90": 64, "latency_p95": 130, "latency_p99": 662}

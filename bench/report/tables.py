@@ -9,7 +9,16 @@ from dataclasses import dataclass, field, replace
 from bench.report import formats, tables_fpga
 from bench.report.formats import PERCENT, POINTS, Scale
 from bench.report.metrics import METRICS, NOT_APPLICABLE, NOT_RUN
-from bench.report.view import CONTROLS, ModelView, Number, base_name, latency_front, role, size_front
+from bench.report.view import (
+    CONTROLS,
+    ModelView,
+    Number,
+    base_name,
+    latency_front,
+    role,
+    short_name,
+    size_front,
+)
 
 MARKS = {"noisy": "~", "unstable": "!"}
 #: Columns up to this priority are the main table; the others are details.
@@ -245,7 +254,7 @@ def _accuracy(builder: Builder) -> None:
     for target in [t for t in view.targets if t in scored or not any(view.known(t, "accuracy"))]:
         main = target == view.primary or base_name(target) == base_name(view.primary)
         group = "accuracy"
-        name = base_name(target)
+        name = short_name(target)
         builder.add(
             group,
             target,

@@ -205,17 +205,18 @@ EVERY_BIT = "in every bit"
 
 def agreements(view: ModelView) -> list[str]:
     """Which designs give the outputs of the network that they were made from, bit for bit."""
-    found = []
+    found: dict[str, list[str]] = {}
     for target in view.fpga_targets:
         for link in view.links(target):
             numbers = {v: view.get(v, target, "bit_exact", link) for v in view.variants}
             exact = [v for v, number in numbers.items() if number and number.known and number.value == 1]
             if exact and link == "csim vs qkeras":
-                found.append(
-                    f"{target}: C simulation gives QKeras' outputs {EVERY_BIT}, on all test items and seeds: "
-                    f"{', '.join(exact)}."
-                )
-    return found
+                found.setdefault(", ".join(exact), []).append(target)
+    return [
+        f"{', '.join(targets)}: C simulation gives QKeras' outputs {EVERY_BIT}, on all test items and seeds: "
+        f"{variants}."
+        for variants, targets in found.items()
+    ]
 
 
 def remarks(view: ModelView) -> list[str]:

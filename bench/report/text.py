@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WIDTH = 100
+#: tables of a model below each other on a terminal; the report has all columns
+BLOCKS = 2
 
 
 def comparison_table(frame: pd.DataFrame, width: int = WIDTH) -> str:
     """Plain text for the terminal: one table a model, at most `width` columns wide, and a second one
     where there are figures of hardware.
 
-    Main columns that do not fit come in a further block below; of the details, those that do not fit are left
-    out and counted.
+    Main columns that do not fit come in a second block below; what does not fit there either is left out and
+    counted.
     """
     parts = []
     for view in views(frame):
@@ -73,12 +75,12 @@ def _plain(table: Table, width: int) -> str:
 
 
 def _blocks(table: Table, names: list[str], width: int) -> list[Table]:
-    """Tables below each other that hold all main columns, each at most `width` columns wide. Those of
-    hardware have a table of their own."""
+    """Tables below each other, at most `width` columns wide: the most important columns, then the main ones
+    that are left. Those of hardware have a table of their own."""
     first = max(display_width(name) for name in ["variant", *names])
     blocks: list[Table] = []
     left = table
-    while left.columns:
+    while left.columns and len(blocks) < BLOCKS:
         block = left
         while len(block.columns) > 1 and _total(block, first) > width:
             least = max(column.priority for column in block.columns)

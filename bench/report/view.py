@@ -193,8 +193,18 @@ class ModelView:
                 yield variant, target, metric, number
 
 
+#: targets that are boards, which have names of their own
+BOARDS = ("pynq", "pynq_tflite")
+
+
 def base_name(target: str) -> str:
     return target.partition("[")[0]
+
+
+def short_name(target: str) -> str:
+    """Without options. A board keeps its own, since they say whether it is one or is emulated."""
+    name = base_name(target)
+    return target if name in BOARDS else name
 
 
 def views(table: pd.DataFrame) -> list[ModelView]:

@@ -143,6 +143,9 @@ def test_nothing_that_an_emulated_board_gave_is_called_measured() -> None:
     links = there[there.scope.fillna("").str.startswith("board vs")]
     assert len(given) and set(given.origin) == {"simulated"}
     assert len(links) and set(links.origin) == {"simulated"}
+    for width in (100, 200):
+        heads = report.comparison_table(frame("digits_board"), width).splitlines()
+        assert "pynq[board=emulated]" in " ".join(line for line in heads if line.startswith("variant"))
 
 
 @pytest.mark.parametrize(

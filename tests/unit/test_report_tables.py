@@ -179,11 +179,13 @@ def test_plain_text_keeps_to_its_width(table: pd.DataFrame, width: int) -> None:
     lines = comparison_table(table, width).splitlines()
     assert max(map(display_width, lines)) <= width
     rows, blocks = sum(line.startswith(tuple(KINDS)) for line in lines), lines.count("") + 1
-    assert rows == len(KINDS) * blocks and (blocks == 1) == (width == 200)
+    assert rows == len(KINDS) * blocks and blocks == (1 if width == 200 else 2)
     (model,) = views(table)
-    heads = [line.split() for line in lines if "  front" in line]
-    main = {column.title for column in comparison(model).columns if column.priority <= MAIN}
-    assert {word for title in main for word in title.split()} <= {word for head in heads for word in head}
+    heads = [word for line in lines if "  front" in line for word in line.split()]
+    main = [c for c in comparison(model).columns if c.priority <= MAIN]
+    if width >= 100:  # each target's accuracy and time are there, whatever has to go
+        wanted = [c.title for c in main if c.key.startswith(("accuracy:", "latency_p50:"))]
+        assert all(heads.count(title) >= wanted.count(title) for title in wanted)
 
 
 def test_plain_text_shows_what_matters_in_100_columns(table: pd.DataFrame) -> None:

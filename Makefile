@@ -14,9 +14,10 @@ SYNC := $(UV) sync --frozen --inexact --quiet
 demo: .venv/.demo
 	.venv/bin/bench run digits
 
-test: .venv/.test .venv-board/.test lint
+test: .venv/.test .venv-board/.test .venv-board4/.test lint
 	.venv/bin/python -m pytest
 	.venv-board/bin/python -m pytest tests/board
+	.venv-board4/bin/python -m pytest tests/board
 
 # Figures of the harness itself (start-up, planning, reports); printed, never asserted.
 benchmarks: .venv/.test

@@ -78,6 +78,7 @@ PARTS = (
         program=True,
     ),
     Part("pyosys", "pyosys", "synthesis of the rtl target (yosys)", _extra("rtl")),
+    Part("da4ml", "da4ml", "style parallel of the rtl target", _extra("rtl")),
     Part(
         "vivado_hls",
         "vivado_hls",

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from bench.errors import StepError
+from bench.fingerprint import installed, version
 from bench.keras_env import without_autograph
 from bench.steps.base import Check, Step, StepContext, StepOutcome, StepParams
 from bench.steps.keras_io import load_float
 from bench.steps.training import prepare
 from targets.fpga.fixed import FixedPoint
 from targets.fpga.rtl import simulators
+from targets.fpga.rtl.parallel import NEEDED, Parallel, parallel
 from targets.fpga.rtl.simulate import Simulation, simulate
-from targets.fpga.rtl.stages import Design, Multiply, design
+from targets.fpga.rtl.stages import Design, Multiply, design, numbers
 from targets.fpga.simulator import Simulator
 
 VERILOG, DESCRIPTION, OUTPUTS = "verilog", "rtl.json", "rtl_outputs.npy"
@@ -26,12 +30,15 @@ VERSION = 1
 
 
 class ToRtlParams(StepParams):
-    """multipliers: of each dense or convolution layer (P). vectors: inputs of the test split that are
-    simulated; fewer where that would take longer than about a minute. clock_mhz: what cycles are
-    turned into seconds with."""
+    """multipliers: of each dense or convolution layer (P), in style sequential. cutoff: additions between
+    two registers, at most, in style parallel; lut_limit: look-up tables that it may take by estimate, 0:
+    any number. vectors: inputs of the test split that are simulated; fewer where that would take longer
+    than about a minute. clock_mhz: what cycles are turned into seconds with."""
 
-    style: Literal["sequential"] = "sequential"
+    style: Literal["sequential", "parallel"] = "sequential"
     multipliers: int = Field(default=8, ge=1, le=4096, strict=True)
+    cutoff: int = Field(default=5, ge=1, le=1000, strict=True)
+    lut_limit: int = Field(default=0, ge=0, strict=True)
     vectors: int = Field(default=1000, ge=2, le=1_000_000, strict=True)
     clock_mhz: float = Field(default=100.0, gt=0, le=2000)
 
@@ -46,9 +53,12 @@ class ToRtl(Step):
     needs = ("tensorflow", "tf_keras")
 
     def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        return {"simulators": {one.name: one.version for one in simulators.available()}}
+        found: dict[str, Any] = {"simulators": {one.name: one.version for one in simulators.available()}}
+        return found | ({"da4ml": version("da4ml")} if params.get("style") == "parallel" else {})
 
     def unavailable(self, params: Mapping[str, Any]) -> str | None:
+        if params.get("style") == "parallel" and not installed("da4ml"):
+            return NEEDED
         return None if simulators.available() else simulators.NEEDED
 
     @without_autograph
@@ -59,28 +69,31 @@ class ToRtl(Step):
         parent = context.parent.path
         row, csim = load_float(parent), Simulator.open(parent)
         network = design(row, FixedPoint.load(parent), params.multipliers)
-        x = context.data.test.x[: affordable(network, params.vectors)]
+        made: Design | Parallel = network
+        if params.style == "parallel":
+            made = parallel(network, params.cutoff, params.lut_limit)
+        x = context.data.test.x[: affordable(made, params.vectors)]
         expected = csim.run(x)
         verilog = context.out / VERILOG
         verilog.mkdir()
-        found = simulate(network, x, verilog, expected=expected)
+        found = simulate(made, x, verilog, expected=expected)
         differing = np.flatnonzero((found.outputs != expected).any(axis=1))
         if differing.size:
             at = int(differing[0])
-            layer = first_layer(network, row, csim, x[at : at + 1], context)
+            layer = first_layer(network, made, row, csim, x[at : at + 1], context)
             raise StepError(
                 f"RTL and C simulation differ in {differing.size} of {len(x)} inputs, the first is number "
                 f"{at}; first layer that differs there: {layer}"
             )
         shutil.copytree(parent, context.out, dirs_exist_ok=True)
         np.save(context.out / OUTPUTS, found.outputs, allow_pickle=False)
-        facts = facts_of(network, found, params)
+        facts = facts_of(made, found, params)
         described = json.dumps({"version": VERSION, **facts["rtl"]}, indent=1)
         (context.out / DESCRIPTION).write_text(described + "\n")
-        return StepOutcome(facts, checks(network, found))
+        return StepOutcome(facts, checks(made, found))
 
 
-def affordable(network: Design, wanted: int) -> int:
+def affordable(network: Design | Parallel, wanted: int) -> int:
     """How many of the wanted inputs are simulated within the budget; two at least, for the interval."""
     best = 0
     for one in simulators.available():
@@ -91,9 +104,15 @@ def affordable(network: Design, wanted: int) -> int:
     return best or wanted
 
 
-def facts_of(network: Design, found: Simulation, params: ToRtlParams) -> dict[str, Any]:
-    """What the record keeps: the design, what was compared, and the hardware's cycles for reports."""
-    period = 1000.0 / params.clock_mhz
+def _described(network: Design | Parallel) -> dict[str, Any]:
+    if isinstance(network, Parallel):
+        return {
+            "cutoff": network.cutoff,
+            "pipeline_stages": len(network.pipeline.solutions),
+            "adders": network.adders,
+            "luts_by_da4ml": network.luts,
+            "da4ml": version("da4ml"),
+        }
     stages = [
         {
             "name": stage.name,
@@ -107,16 +126,21 @@ def facts_of(network: Design, found: Simulation, params: ToRtlParams) -> dict[st
         }
         for stage in network.stages
     ]
+    most = [stage.multipliers for stage in network.stages if isinstance(stage, Multiply)]
+    return {"multipliers": max(most, default=0), "multipliers_in_all": network.lanes, "stages": stages}
+
+
+def facts_of(network: Design | Parallel, found: Simulation, params: ToRtlParams) -> dict[str, Any]:
+    """What the record keeps: the design, what was compared, and the hardware's cycles for reports."""
+    period = 1000.0 / params.clock_mhz
     rtl = {
         "style": params.style,
-        "multipliers": params.multipliers,
-        "multipliers_in_all": network.lanes,
         "simulator": found.simulator[0],
         "simulator_version": found.simulator[1],
         "vectors": len(found.outputs),
         "cycles": found.latency,
         "interval": found.interval,
-        "stages": stages,
+        **_described(network),
     }
     hardware = {
         "origin": "simulated",
@@ -131,7 +155,7 @@ def facts_of(network: Design, found: Simulation, params: ToRtlParams) -> dict[st
     return {"rtl": rtl, "hardware": hardware}
 
 
-def checks(network: Design, found: Simulation) -> tuple[Check, ...]:
+def checks(network: Design | Parallel, found: Simulation) -> tuple[Check, ...]:
     """Equal to the C simulation (a difference does not get this far), and as fast as the formula says."""
     n = len(found.outputs)
     seen, told = (found.latency, found.interval), (network.latency, network.interval)
@@ -142,17 +166,35 @@ def checks(network: Design, found: Simulation) -> tuple[Check, ...]:
     )
 
 
-def first_layer(network: Design, row: Any, csim: Simulator, x: np.ndarray, context: StepContext) -> str:
+def first_layer(
+    network: Design, made: Design | Parallel, row: Any, csim: Simulator, x: np.ndarray, context: StepContext
+) -> str:
     """The first layer whose outputs differ from the C simulation's for one input x."""
     folder = context.out / "trace"
     folder.mkdir()
-    stages = simulate(network, x, folder, trace=True).stages
+    if isinstance(made, Parallel):
+        stages = [_beginning(network, made.cutoff, n + 1, x, folder) for n in range(len(network.stages))]
+    else:
+        stages = simulate(made, x, folder, trace=True).stages
     _, traced = csim.trace(x)
     for names, values in zip(layers_of(network, row), stages, strict=True):
         known = [name for name in names if name in traced]
         if known and not np.array_equal(traced[known[-1]].ravel(), values.ravel()):
             return f"{names[0]} (output {int(np.argmax(traced[known[-1]].ravel() != values.ravel()))})"
     return "none: they differ only among other inputs"
+
+
+def _beginning(network: Design, cutoff: int, count: int, x: np.ndarray, folder: Path) -> np.ndarray:
+    """Outputs of the first `count` layers, made as a pipeline of their own."""
+    part = replace(
+        network,
+        stages=network.stages[:count],
+        output=list(numbers(network))[count],
+        outputs=network.stages[count - 1].outputs,
+    )
+    place = folder / str(count)
+    place.mkdir()
+    return simulate(parallel(part, cutoff), x, place).outputs
 
 
 def layers_of(network: Design, row: Any) -> list[list[str]]:

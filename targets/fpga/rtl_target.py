@@ -7,25 +7,28 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bench.cells import StepSpec
 from bench.errors import ArtifactError
 from bench.scoring.agreement import compare
 from targets.base import Target, TargetOptions
 from targets.fpga.csim import CsimRunner, Hls4ml, Hls4mlOptions
-from targets.fpga.parts import BOARDS
+from targets.fpga.parts import BOARDS, device_of
 from targets.fpga.rtl import simulators
 
 DESCRIPTION, OUTPUTS = "rtl.json", "rtl_outputs.npy"
 
 
 class RtlOptions(TargetOptions):
-    """See `ToRtlParams` and `SynthesizeRtlParams`. synthesize: also count what the design takes of the
+    """See `ToRtlParams` and `SynthesizeRtlParams`. lut_limit: None: what the board's device has; 0: any
+    number. synthesize: also count what the design takes of the
     board's device, for which pyosys is needed."""
 
-    style: Literal["sequential"] = "sequential"
+    style: Literal["sequential", "parallel"] = "sequential"
     multipliers: int = Field(default=8, ge=1, le=4096, strict=True)
+    cutoff: int = Field(default=5, ge=1, le=1000, strict=True)
+    lut_limit: int | None = Field(default=None, ge=0, strict=True)
     clock_mhz: float = Field(default=100.0, gt=0, le=2000)
     vectors: int = Field(default=1000, ge=2, le=1_000_000, strict=True)
     synthesize: bool = True
@@ -37,6 +40,15 @@ class RtlOptions(TargetOptions):
         if board not in BOARDS:
             raise ValueError(f"unknown board {board!r}; known: {', '.join(BOARDS)}")
         return board
+
+    @model_validator(mode="after")
+    def _of_one_style(self) -> RtlOptions:
+        own = {"sequential": ("multipliers",), "parallel": ("cutoff", "lut_limit")}
+        for style, names in own.items():
+            for name in names:
+                if style != self.style and getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is an option of style {style}, not of {self.style}")
+        return self
 
 
 class RtlRunner(CsimRunner):
@@ -56,7 +68,7 @@ class RtlRunner(CsimRunner):
             raise ArtifactError(f"not a simulated design ({error})", where=str(path)) from error
 
     def describe(self) -> dict[str, Any]:
-        known = ("style", "multipliers", "simulator", "simulator_version", "vectors")
+        known = ("style", "multipliers", "cutoff", "simulator", "simulator_version", "vectors")
         return {**super().describe(), "rtl": {name: self.about.get(name) for name in known}}
 
     def agreement(self) -> list[dict[str, Any]]:
@@ -83,9 +95,14 @@ class Rtl(Target):
         from bench.steps.to_rtl import ToRtlParams
 
         chosen = RtlOptions(**options)
+        # The estimate is of style parallel alone; the sequential one is the same for every board.
+        most = device_of(chosen.board).lut if chosen.lut_limit is None else chosen.lut_limit
+        lut_limit = most if chosen.style == "parallel" else 0
         rtl = ToRtlParams(
             style=chosen.style,
             multipliers=chosen.multipliers,
+            cutoff=chosen.cutoff,
+            lut_limit=lut_limit,
             vectors=chosen.vectors,
             clock_mhz=chosen.clock_mhz,
         )

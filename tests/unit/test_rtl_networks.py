@@ -358,8 +358,8 @@ def test_verilator_says_the_same(tmp_path: Path) -> None:
 
 
 def test_the_faster_simulator_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    icarus = simulators.Simulator("iverilog", "11.0", 0.5, 10.0, 4.0)
-    verilator = simulators.Simulator("verilator", "5.006", 15.0, 1.0, 0.05)
+    icarus = simulators.Simulator("iverilog", "11.0", 0.5, 0.0004, 10.0, 4.0)
+    verilator = simulators.Simulator("verilator", "5.006", 15.0, 0.008, 1.0, 0.05)
     monkeypatch.setattr(simulators, "available", lambda: (icarus, verilator))
     assert simulators.choose(1_000, 16) == icarus and simulators.choose(1_000_000, 16) == verilator
     assert simulators.choose(1_000_000, 16, "iverilog") == icarus

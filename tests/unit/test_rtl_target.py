@@ -143,8 +143,8 @@ def test_chain_of_the_target_fits() -> None:
 def test_large_designs_are_simulated_with_fewer_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.rtl import INPUT, Number, multiply, row, whole_input
 
-    icarus = simulators.Simulator("iverilog", "11.0", 0.5, 10.0, 4.0)
-    verilator = simulators.Simulator("verilator", "5.006", 15.0, 1.0, 0.05)
+    icarus = simulators.Simulator("iverilog", "11.0", 0.5, 0.0004, 10.0, 4.0)
+    verilator = simulators.Simulator("verilator", "5.006", 15.0, 0.008, 1.0, 0.05)
     stage = multiply(np.random.default_rng(0), "a", whole_input(784), Number.of(INPUT), 64, p=8)
     network = row(INPUT, stage)
     for there in ((icarus,), (verilator,), (icarus, verilator)):

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import StepError
+from targets.fpga.rtl.parallel import Parallel, packed
+from targets.fpga.rtl.pipeline import write_pipeline
 from targets.fpga.rtl.simulators import choose
 from targets.fpga.rtl.stages import Design, Number, numbers
 from targets.fpga.rtl.verilog import TOP, write
@@ -44,8 +46,29 @@ class Simulation:
         return int(np.diff(self.last).max()) if len(self.last) > 1 else None
 
 
+@dataclass(frozen=True)
+class Port:
+    """How one input or output vector goes over a port: `words` one after another, of `elements` codes."""
+
+    number: Number
+    elements: int
+    words: int
+
+    @property
+    def bits(self) -> int:
+        return self.number.bits * self.elements
+
+
+def ports(design: Design | Parallel) -> tuple[Port, Port]:
+    """Of a sequential design element after element, of a parallel one everything at once."""
+    given, made = Number.of(design.input), design.output
+    if isinstance(design, Parallel):
+        return Port(given, design.inputs, 1), Port(made, design.outputs, 1)
+    return Port(given, 1, design.inputs), Port(made, 1, design.outputs)
+
+
 def simulate(
-    design: Design,
+    design: Design | Parallel,
     x: np.ndarray,
     folder: Path,
     *,
@@ -59,7 +82,7 @@ def simulate(
     Args:
         stall: percent of cycles in which the test bench withholds an input, or refuses an output.
         expected: outputs (n, outputs) that the test bench then holds the design's against by itself.
-        trace: keep the outputs of each stage, too.
+        trace: keep the outputs of each stage of a sequential design, too.
         simulator: `iverilog` or `verilator`; None: the one that is done first.
 
     Raises:
@@ -67,31 +90,31 @@ def simulate(
         StepError: it does not compile, or does not give all outputs.
     """
     chosen = choose(design.cycles(len(x)) * (1 + stall // 10), design.lanes, simulator)
-    files = write(design, folder)
-    _hex(folder / "inputs.hex", input_codes(design, x), Number.of(design.input))
+    files = write_pipeline(design, folder, TOP) if isinstance(design, Parallel) else write(design, folder)
+    given, made = ports(design)
+    _hex(folder / "inputs.hex", input_codes(design, x), given)
     if expected is not None:
         codes = np.rint(expected * 2.0**design.output.fraction).astype(np.int64)
-        _hex(folder / "expected.hex", codes, design.output)
+        _hex(folder / "expected.hex", codes, made)
     (folder / BENCH).write_text(_bench(design, len(x), stall, expected is not None, trace))
     said = chosen.run([BENCH, *(file.name for file in files)], folder)
     return _read(design, len(x), said, (chosen.name, chosen.version))
 
 
-def _hex(path: Path, codes: np.ndarray, number: Number) -> None:
-    mask = (1 << number.bits) - 1
-    path.write_text("".join(f"{int(code) & mask:x}\n" for code in codes.ravel()))
+def _hex(path: Path, codes: np.ndarray, port: Port) -> None:
+    words = packed(codes.reshape(-1, port.elements), port.number.bits)
+    path.write_text("\n".join(words) + "\n")
 
 
-def input_codes(design: Design, x: np.ndarray) -> np.ndarray:
+def input_codes(design: Design | Parallel, x: np.ndarray) -> np.ndarray:
     """Codes (n, inputs) of float inputs, rounded as the design's input type says."""
     flat = np.asarray(x, np.float64).reshape(len(x), design.inputs)
     return np.rint(design.input.quantize(flat) / design.input.step).astype(np.int64)
 
 
-def _bench(design: Design, n: int, stall: int, check: bool, trace: bool) -> str:
-    wires = list(numbers(design))
-    first, last = wires[0], wires[-1]
-    ins, outs = n * design.inputs, n * design.outputs
+def _bench(design: Design | Parallel, n: int, stall: int, check: bool, trace: bool) -> str:
+    first, last = ports(design)
+    ins, outs = n * first.words, n * last.words
     limit = (design.latency + 50) * (n + 1) * (1 if not stall else 20)
     go = f"($unsigned($random(seed)) % 100) >= {stall}" if stall else "1'b1"
     lines = [
@@ -123,7 +146,8 @@ def _bench(design: Design, n: int, stall: int, check: bool, trace: bool) -> str:
             "  end",
         ]
     if trace:
-        for index in range(1, len(wires)):
+        assert isinstance(design, Design)
+        for index in range(1, len(design.stages) + 1):
             lines += [
                 f"  always @(posedge clk) if (!rst && dut.valid{index} && dut.ready{index})",
                 f'    $display("stage {index - 1} %h", dut.data{index});',
@@ -132,7 +156,7 @@ def _bench(design: Design, n: int, stall: int, check: bool, trace: bool) -> str:
         "  always @(posedge clk) if (!rst) begin",
         "    cycle <= cycle + 1;",
         "    if (in_valid && in_ready) begin",
-        f'      if (taken % {design.inputs} == 0) $display("first %0d", cycle);',
+        f'      if (taken % {first.words} == 0) $display("first %0d", cycle);',
         "      taken <= taken + 1;",
         "    end",
         "    if (out_valid && out_ready) begin",
@@ -149,33 +173,41 @@ def _bench(design: Design, n: int, stall: int, check: bool, trace: bool) -> str:
     return "\n".join(lines)
 
 
-def _read(design: Design, n: int, said: str, simulator: tuple[str, str]) -> Simulation:
-    wires = list(numbers(design))
+def _read(design: Design | Parallel, n: int, said: str, simulator: tuple[str, str]) -> Simulation:
+    made = ports(design)[1]
+    wires = list(numbers(design)) if isinstance(design, Design) else []
     cycles: list[int] = []
     first: list[int] = []
-    codes: list[list[int]] = [[] for _ in wires]
+    outputs: list[int] = []
+    stages: list[list[int]] = [[] for _ in wires[1:]]
     for line in said.splitlines():
         word, *rest = line.split() or [""]
         if word == "first":
             first.append(int(rest[0]))
         elif word == "out":
             cycles.append(int(rest[0]))
-            codes[0].append(_code(rest[1], wires[-1], f"output {len(codes[0])}"))
+            outputs += _codes(rest[1], made, f"output {len(outputs)}")
         elif word == "stage":
-            place = int(rest[0]) + 1
-            codes[place].append(_code(rest[1], wires[place], f"stage {rest[0]}"))
-    if len(codes[0]) != n * design.outputs or len(first) != n:
-        raise StepError(f"the simulation gave {len(codes[0])} of {n * design.outputs} outputs")
-    outputs, *stages = (
-        np.array(found, np.float64).reshape(n, -1) * 2.0**-number.fraction
-        for found, number in zip(codes, (wires[-1], *wires[1:]), strict=True)
-    )
-    ends = np.array(cycles).reshape(n, design.outputs)[:, -1]
-    return Simulation(outputs, np.array(first), ends, simulator, stages if codes[1] else [])
+            place = int(rest[0])
+            stages[place] += _codes(rest[1], Port(wires[place + 1], 1, 1), f"stage {place}")
+    if len(outputs) != n * design.outputs or len(first) != n:
+        raise StepError(f"the simulation gave {len(outputs)} of {n * design.outputs} outputs")
+    ends = np.array(cycles).reshape(n, made.words)[:, -1]
+    traced = [_values(codes, wire, n) for codes, wire in zip(stages, wires[1:], strict=True) if codes]
+    return Simulation(_values(outputs, made.number, n), np.array(first), ends, simulator, traced)
 
 
-def _code(digits: str, number: Number, where: str) -> int:
+def _values(codes: list[int], number: Number, n: int) -> np.ndarray:
+    return np.array(codes, np.float64).reshape(n, -1) * 2.0**-number.fraction
+
+
+def _codes(digits: str, port: Port, where: str) -> list[int]:
+    """The codes of one word, the lowest first."""
     if set(digits) & set("xXzZ"):
         raise StepError("an output is undefined (x) in simulation", where=where)
-    code = int(digits, 16)
-    return code - (1 << number.bits) if number.signed and code >> (number.bits - 1) else code
+    word, number = int(digits, 16), port.number
+    found = []
+    for place in range(port.elements):
+        code = (word >> (place * number.bits)) & ((1 << number.bits) - 1)
+        found.append(code - (1 << number.bits) if number.signed and code >> (number.bits - 1) else code)
+    return found

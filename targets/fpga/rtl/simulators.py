@@ -23,19 +23,20 @@ class Simulator:
     """An installed simulator.
 
     Attributes:
-        start: seconds until it runs, by experience. cycle, lane: microseconds for each clock cycle,
-            and for each multiplier in it.
+        start, build: seconds until it runs, and for each multiplier or adder, by experience. cycle, lane:
+            microseconds for each clock cycle, and for each multiplier or adder in it.
     """
 
     name: str
     version: str
     start: float
+    build: float
     cycle: float
     lane: float
 
     def seconds(self, cycles: int, lanes: int) -> float:
         """What a simulation takes, by estimate."""
-        return self.start + cycles * (self.cycle + lanes * self.lane) * 1e-6
+        return self.start + lanes * self.build + cycles * (self.cycle + lanes * self.lane) * 1e-6
 
     def run(self, sources: Sequence[str], folder: Path) -> str:
         """Compile the test bench and run it in `folder`; returns what it printed.
@@ -60,11 +61,11 @@ def available() -> tuple[Simulator, ...]:
     """Those that are installed: Icarus Verilog, and Verilator from 5.0 on (older ones know no delays)."""
     found = []
     if shutil.which("iverilog") and shutil.which("vvp"):
-        found.append(Simulator("iverilog", _version("iverilog", "-V"), 0.5, 10.0, 4.0))
+        found.append(Simulator("iverilog", _version("iverilog", "-V"), 0.5, 0.0004, 10.0, 4.0))
     if shutil.which("verilator"):
         version = _version("verilator", "--version")
         if int(version.partition(".")[0] or 0) >= 5:
-            found.append(Simulator("verilator", version, 15.0, 1.0, 0.05))
+            found.append(Simulator("verilator", version, 15.0, 0.008, 1.0, 0.05))
     return tuple(found)
 
 

@@ -28,6 +28,8 @@ PLACED = "vivado_2022.2_placed_ultrascale.rpt"
 TREE = "vivado_2023.2_hierarchical_ultrascale.rpt"
 TIMING = "vivado_2024.1_timing_failed.rpt"
 POWER = "vivado_2023.2_power.rpt"
+KERNELS = "vitis_2023.2_kernel_util_routed.rpt"
+ROWS = ("Platform", "User Budget", "Used Resources")
 
 
 def _cut(path: Path, name: str, size: int) -> None:
@@ -77,6 +79,9 @@ def test_cut_around_the_end_of_each_line(tmp_path: Path, name: str) -> None:
         (TIMING, "| Inter Clock Table", "'Inter Clock Table' is missing"),
         (POWER, "2. Detailed Reports\n-", "section '2. Detailed Reports' is missing"),
         (POWER, "|     digits_0", "its last table has no end"),
+        (KERNELS, "1. System Utilization\n-", "section '1. System Utilization' is missing"),
+        (KERNELS, "+----------------------+", "no table of system utilization"),
+        (KERNELS, "|    digits_axi_1", "its last table has no end"),
     ],
 )
 def test_what_is_cut_off_is_said(tmp_path: Path, name: str, before: str, says: str) -> None:
@@ -111,6 +116,9 @@ def test_what_is_cut_off_is_said(tmp_path: Path, name: str, before: str, says: s
         (COSIM, "|           1040|", "|           104O|", "'104O' should be a number"),
         (TIMING, "     -0.412  ", "     -O.412  ", "'-O.412' should be a number"),
         (POWER, "Total On-Chip Power (W)", "Total On-Chip Energy (J)", "there is no total power"),
+        (KERNELS, "  18302 [", "  183O2 [", ":26: '183O2 .*' should be a number"),
+        (KERNELS, "|  9.5 [", "|  9.4 [", "9.4 should be a number of tiles or half tiles"),
+        *((KERNELS, f"{row} ", f"{row[:-1]}x ", f"has no row '{row}'") for row in ROWS),
     ],
 )
 def test_damage_is_named_with_its_line(tmp_path: Path, name: str, old: str, new: str, says: str) -> None:

@@ -16,6 +16,7 @@ from bench.cli import run_cli
 from bench.errors import ArtifactError
 from targets.fpga import reports as reports_module
 from targets.fpga.reports import HardwareReport, find_reports, merge, problems, read_report
+from tests import vitis_unified
 
 FILES = Path(__file__).resolve().parent.parent / "data" / "fpga_reports"
 
@@ -243,6 +244,55 @@ def test_parts_that_differ() -> None:
     assert "different parts: xc7z020clg400-1" in problems([first, second])[0]
     shorter = made("timing", part="xczu3egsbva484-1", values={"timing_met": True})
     assert problems([second, shorter, made()]) == []
+
+
+def test_the_routed_design_counts_over_the_placed_one_and_differs_from_it() -> None:
+    placed = made(file="b.rpt", state="Fully Placed", values={"lut": 6, "ff": 1})
+    for state in ("Routed", "Physopt postRoute"):
+        routed = made(file="a.rpt", state=state, values={"lut": 5})
+        assert merge([routed, placed])["impl"] == {"top": "top", "lut": 5, "ff": 1, "available": {}}
+        assert problems([routed, placed]) == []
+
+
+def test_kernels_of_a_design_are_not_the_design() -> None:
+    kernel = made("accelerator", top="digits_axi", values={"lut": 18_302})
+    whole = made(values={"lut": 21_377})
+    hls = made("csynth", "hls_est", top="digits_axi", values={"lut": 20_310})
+    assert merge([kernel, whole, hls])["impl"]["lut"] == 21_377
+    assert merge([kernel])["impl"] == {}
+    assert problems([kernel, whole, hls]) == []
+
+
+def test_the_final_reports_of_vitis_unified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = vitis_unified.final_reports(tmp_path / "final_reports")
+    reports = [read_report(path) for path in find_reports(folder)]
+    assert sorted(report.kind for report in reports) == [
+        *("accelerator", "accelerator", "cosim", "csynth", "power", "timing"),
+        *("utilization", "utilization", "utilization"),
+    ]
+    merged = merge(reports)
+    assert merged["hls_est"]["top"] == vitis_unified.TOP and merged["hls_est"]["lut"] == 20_310
+    assert merged["impl"]["top"] == "vitis_design_wrapper"
+    assert merged["impl"]["lut"] == vitis_unified.ROUTED
+    assert (merged["cycles"]["cycles_max"], merged["cycles"]["source"]) == (1_040, "cosim")
+    assert (merged["timing"]["wns_ns"], merged["timing"]["timing_met"]) == (1.204, True)
+    assert (merged["power"]["power_total_w"], merged["power"]["power_confidence"]) == (4.212, "Low")
+    assert {report.part for report in reports if report.part} == {
+        *("xczu7ev", "xczu7evffvc1156-2", "xczu7evffvc1156-2-e"),
+    }
+    assert run_cli(["fpga", "report", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "accelerator, placed or routed (impl), Vivado 2023.2, xczu7ev, digits_axi" in shown
+    assert "kernel latency at clock 10 ns" in shown and "Problems" not in shown
+
+
+def test_blocks_of_a_linked_design_are_not_its_synthesis(tmp_path: Path) -> None:
+    folder = vitis_unified.project(tmp_path / "project")
+    assert {path.parent.name for path in find_reports(folder)} == {"final_reports"}
+    copy = folder / "syn/top_utilization_synth.rpt"  # of the whole design, in a folder of the same name
+    copy.parent.mkdir()
+    copy.write_bytes((FILES / "vivado_2020.1_synth_7series.rpt").read_bytes())
+    assert copy in find_reports(folder)
 
 
 def test_the_same_said_differently() -> None:

@@ -237,6 +237,45 @@ EXPECTED: dict[str, tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]] = {
         ),
         {},
     ),
+    "vitis_2023.2_kernel_util_routed.rpt": (  # half a tile of memory; platform and budget are the device
+        ("accelerator", "impl", "Vivado", "2023.2", "xczu7ev", "digits_axi"),
+        {
+            "lut": 18_302,
+            "lut_memory": 640,
+            "ff": 20_111,
+            "bram36": 9.5,
+            "bram18": 19,
+            "uram": 4,
+            "dsp": 24,
+        },
+        {"lut": 230_400, "ff": 460_800, "dsp": 1_728, "bram18": 624, "uram": 96},
+    ),
+    "vitis_2020.2_kernel_util_synthed.rpt": (  # several kernels, a device without URAM
+        ("accelerator", "synth", "Vivado", "2020.2", "xczu3eg", "first + second"),
+        {"lut": 3_000, "lut_memory": 100, "ff": 4_000, "bram36": 3, "bram18": 6, "dsp": 7},
+        {"lut": 70_560, "ff": 141_120, "dsp": 360, "bram18": 432},
+    ),
+    "vitis_hls_2025.2_summary.rpt": (  # latency in cycles and ns under one label, further tables behind
+        ("csynth", "hls_est", "Vitis HLS", "2025.2", "xczu7evffvc1156-2-e", "digits"),
+        {
+            "cycles_max": 21,
+            "interval_max": 7,
+            "bram18": 4,
+            "dsp": 334,
+            "ff": 5_121,
+            "lut": 27_211,
+            "uram": None,
+        },
+        {},
+    ),
+    "vitis_hls_2025.2_cosim_no_cycles.rpt": (  # right results, but no transaction was timed
+        ("cosim", None, None, None, None, None),
+        {
+            **dict.fromkeys(["cycles_min", "cycles_max", "interval_min", "interval_max"]),
+            "cosim_status": "pass",
+        },
+        {},
+    ),
     "vivado_2023.2_power.rpt": (
         ("power", "impl", "Vivado", "2023.2", "xczu7evffvc1156-2-e", "design_1_wrapper"),
         {
@@ -306,6 +345,14 @@ def test_modules() -> None:
         ("load_input", 1, 68, None),  # the loop under it is no module
         ("dense", 1, None, 24),
     ]
+    rows = read_report(FILES / "vitis_2020.2_kernel_util_synthed.rpt").modules
+    assert [(row["name"], row["level"], row["lut"], row["bram18"]) for row in rows] == [
+        ("first", 0, 2_000, 4),
+        ("first_1", 1, 1_000, 2),
+        ("first_2", 1, 1_000, 2),
+        ("second", 0, 1_000, 2),
+        ("second_1", 1, 1_000, 2),
+    ]
     rows = read_report(FILES / "vivado_hls_2020.1_csynth.rpt").modules
     assert [(row["dsp"], row["ff"], row["lut"]) for row in rows] == [(73, 7_860, 2_134), (0, 84, 256)]
     rows = read_report(FILES / "vivado_2023.2_power.rpt").modules
@@ -315,6 +362,17 @@ def test_modules() -> None:
         ("clk_pl_0", 10.0, 100.0),
         ("clk_pl_1", 4.0, 250.0),
     ]
+
+
+def test_of_a_device_of_several_dies_the_whole_is_available(tmp_path: Path) -> None:
+    name = "vivado_hls_2020.1_csynth.rpt"
+    content = (FILES / name).read_text()
+    row = next(line for line in content.splitlines() if line.startswith("|Available "))
+    one = row.replace("Available    ", "Available SLR").replace("53200", "26600")
+    border = "+-----------------+---------+-------+--------+-------+-----+"
+    (tmp_path / name).write_text(content.replace(row, f"{one}\n{border}\n{row}", 1))
+    assert "Available SLR" in (tmp_path / name).read_text()
+    assert read_report(tmp_path / name).available == EXPECTED[name][2]
 
 
 def test_windows_line_ends_and_byte_order_mark(tmp_path: Path) -> None:

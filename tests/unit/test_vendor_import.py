@@ -18,7 +18,7 @@ from bench.cli import run_cli
 from bench.plan import make_plan
 from bench.store import Store
 from targets.fpga import manifest
-from tests import vendor, vendor_tool
+from tests import vendor, vendor_tool, vitis_unified
 
 CELL = "toy/baseline"
 
@@ -235,6 +235,33 @@ def test_foreign_without_a_cell_lies_apart(tmp_path: Path, capsys: pytest.Captur
     found = json.loads((place / "import.json").read_text())
     assert found["facts"]["imported"] == "foreign" and found["facts"]["hardware"]["impl"]["lut"] == 1200
     assert record_of(tmp_path)[0] is None
+
+
+def test_a_project_of_vitis_unified_is_taken_in_with_its_final_reports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = vitis_unified.project(tmp_path / "theirs")
+    assert bench(tmp_path, "import-build", theirs) == 0
+    assert "fits" in capsys.readouterr().out
+    (place,) = (tmp_path / "results" / "imports").iterdir()
+    assert {path.suffix for path in (place / "overlay").iterdir()} == {".bit", ".hwh", ".py"}
+    facts = json.loads((place / "import.json").read_text())["facts"]
+    assert (facts["hwh"]["name"], facts["bit"]["design"]) == ("vitis_design", "vitis_design_wrapper")
+    told = facts["hardware"]
+    assert told["impl"]["lut"] == vitis_unified.ROUTED and told["fits"]["impl"] is True
+    assert "synth" not in told  # only single blocks were synthesized alone
+    assert told["kernel_latency_s"] == pytest.approx(1_040 * 10e-9)
+    assert {report["file"].split("/")[0] for report in facts["reports"]} == {"final_reports"}
+
+
+def test_a_final_report_that_is_cut_off_is_not_taken_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = vitis_unified.project(tmp_path / "theirs")
+    path = theirs / "final_reports/impl_1_kernel_util_routed.rpt"
+    path.write_text(path.read_text()[:2_000])
+    assert bench(tmp_path, "import-build", theirs) == 2
+    assert "impl_1_kernel_util_routed.rpt: the report is cut off" in capsys.readouterr().err
 
 
 def test_foreign_with_a_cell_is_marked_and_links_to_nothing(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """Reports of FPGA tools, found by their content and read by their structure, never by line numbers.
 
 Understood: synthesis estimates of Vivado HLS and Vitis HLS (text, XML and summary), co-simulation,
-utilization of Vivado (flat, hierarchical), timing summary, power. The copies that hls4ml's VitisUnified
-puts into `final_reports` are the same formats under other names. Not read: lists of transactions
-(`*.performance.result.transaction.xml`), since one that is cut off cannot be told from a whole one and
-the co-simulation report has their minimum and maximum; `*.link_summary`, a log of steps without numbers.
+utilization of Vivado (flat, hierarchical) and of the kernels that Vitis linked, timing summary, power. The
+copies that hls4ml's VitisUnified puts into `final_reports` are these under other names. Not read: lists of
+transactions (`*.performance.result.transaction.xml`), since one that is cut off cannot be told from a whole
+one and the co-simulation report has their minimum and maximum; `*.link_summary`, a log of steps without
+numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.errors import ArtifactError
-from targets.fpga.reports import csynth
+from targets.fpga.reports import accelerator, csynth
 from targets.fpga.reports.combine import merge, problems
 from targets.fpga.reports.cosim import read_cosim
 from targets.fpga.reports.model import HardwareReport
@@ -29,6 +30,7 @@ __all__ = ["HardwareReport", "find_reports", "merge", "problems", "read_report"]
 _FORMATS: tuple[tuple[re.Pattern[str], Callable[[Text], HardwareReport]], ...] = (
     (csynth.CLASSIC, csynth.read_classic),
     (csynth.SUMMARY, csynth.read_summary),
+    (accelerator.TITLE, accelerator.read_accelerator),
     (re.compile(r"Utilization Design Information\s*$"), read_utilization),
     (re.compile(r"Timing Summary Report\s*$|\| Design Timing Summary\s*$"), read_timing),
     (re.compile(r"Power Report\s*$"), read_power),
@@ -64,12 +66,13 @@ def read_report(path: Path) -> HardwareReport:
         "no report that is known here",
         where=text.at(first),
         mend="Known: *_csynth.rpt and .xml, *_cosim.rpt, and what report_utilization, "
-        "report_timing_summary and report_power write.",
+        "report_accelerator_utilization, report_timing_summary and report_power write.",
     )
 
 
 def find_reports(folder: Path) -> list[Path]:
-    """Reports below a vendor project, sorted: known names with known content. Links are not followed.
+    """Reports below a vendor project, sorted: known names with known content. Links are not followed, and
+    hidden folders (`.autopilot` is what HLS keeps for itself) left alone.
 
     Reports of single functions or blocks (out-of-context runs, HLS sub-functions) are left out where the
     report of the whole stands beside them.
@@ -88,11 +91,10 @@ def find_reports(folder: Path) -> list[Path]:
             raise ArtifactError(
                 f"more than {_MAX_ENTRIES:,} files and folders", where=str(folder), mend="Name the reports."
             )
-        # `.autopilot` holds what HLS keeps for itself; `*_synth_1` are runs of single blocks.
         names[:] = sorted(
             name
             for name in names
-            if depth < _MAX_DEPTH and not name.startswith(".") and not re.fullmatch(r".+_synth_1", name)
+            if depth < _MAX_DEPTH and not name.startswith(".") and not _of_a_block(place, name)
         )
         found += [
             path
@@ -104,6 +106,11 @@ def find_reports(folder: Path) -> list[Path]:
                 f"more than {_MAX_FOUND} reports", where=str(folder), mend="Name the reports instead."
             )
     return _of_the_whole([path for path in found if _is_known(path)])
+
+
+def _of_a_block(place: str, folder: str) -> bool:
+    """Whether a folder holds a run of a single block, or Vitis' copies of the reports of all such runs."""
+    return bool(re.fullmatch(r".+_synth_1", folder)) or (folder == "syn" and Path(place).name == "link")
 
 
 def _is_known(path: Path) -> bool:

@@ -11,7 +11,7 @@ from targets.fpga.reports.model import CYCLES, POWER, RESOURCES, STAGES, TIMING,
 
 #: among reports that say the same, the one whose word counts most comes last
 _COUNTING = ("csynth", "synthesis", "utilization")
-_ORDER = ("csynth", "cosim", "synthesis", "utilization", "timing", "power")
+_ORDER = ("csynth", "cosim", "synthesis", "utilization", "accelerator", "timing", "power")
 
 
 def merge(reports: Iterable[HardwareReport]) -> dict[str, Any]:
@@ -74,11 +74,12 @@ def _top(reports: Sequence[HardwareReport], preferred: str | None = None) -> str
     return max(own, key=lambda report: report.values.get("lut") or 0).top if own else None
 
 
-def _weight(report: HardwareReport) -> tuple[int, bool, bool, int, bool, str]:
-    """Later ones win: implemented over synthesized, with more values over fewer, XML over text."""
+def _weight(report: HardwareReport) -> tuple[int, bool, bool, bool, int, bool, str]:
+    """Later ones win: routed over placed over synthesized, with more values over fewer, XML over text."""
     return (
         _ORDER.index(report.kind) if report.kind in _ORDER else -1,
         report.stage == "impl",
+        "route" in (report.state or "").lower(),  # Routed, Physopt postRoute
         "postroute" in report.file.lower(),  # optimized once more after routing
         len(_said(report.values)),
         report.file.endswith(".xml"),
@@ -172,11 +173,13 @@ def _tops(reports: Sequence[HardwareReport]) -> list[str]:
 
 
 def _different(reports: Sequence[HardwareReport]) -> list[str]:
-    """Two reports of one kind, stage and top that do not say the same."""
+    """Two reports of one kind and top, and of one state of the design, that do not say the same."""
     found = []
     for i, first in enumerate(reports):
         for second in reports[i + 1 :]:
-            if (first.kind, first.stage, first.top) != (second.kind, second.stage, second.top):
+            if any(
+                getattr(first, name) != getattr(second, name) for name in ("kind", "stage", "top", "state")
+            ):
                 continue
             for name, value in _said(first.values).items():
                 other = second.values.get(name)

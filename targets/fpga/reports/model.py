@@ -12,7 +12,7 @@ Number = int | float
 Value = Number | str | bool | None
 Stage = Literal["hls_est", "synth", "impl"]
 
-KINDS = ("csynth", "cosim", "synthesis", "utilization", "timing", "power")
+KINDS = ("csynth", "cosim", "synthesis", "utilization", "accelerator", "timing", "power")
 STAGES = ("hls_est", "synth", "impl")
 #: what a device has a count of; the names of `available`
 RESOURCES = ("lut", "ff", "dsp", "bram18", "uram")
@@ -36,7 +36,8 @@ class HardwareReport:
     """One report file.
 
     Attributes:
-        kind: csynth, cosim, synthesis, utilization, timing or power.
+        kind: csynth, cosim, synthesis, utilization, accelerator (a part of the design: the kernels without
+            their platform), timing or power.
         stage: what resources and times are of: `hls_est` estimated by HLS, `synth` after synthesis, `impl`
             after placing or routing. None for a simulation, and where the report does not say.
         file: the name as it was given.
@@ -50,6 +51,7 @@ class HardwareReport:
         available: what the device has, by the names in RESOURCES.
         modules: rows of a hierarchy (name, level, resources or power_w) or clocks (name, period_ns,
             frequency_mhz).
+        state: of the design, in Vivado's words (Synthesized, Placed, Routed, ...); None where it is not said.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class HardwareReport:
     values: dict[str, Value]
     available: dict[str, int | None]
     modules: tuple[dict[str, Any], ...] = ()
+    state: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; `from_json` gives the same report back."""

@@ -77,7 +77,7 @@ def read_utilization(text: Text) -> HardwareReport:
         ArtifactError: cut off, or without the tables of such a report.
     """
     head = header(text)
-    _all_sections(text)
+    all_sections(text)
     found = list(tables(text))
     stage = stage_of(head.get("Design State"))
     values: dict[str, Value] = {}
@@ -110,7 +110,7 @@ def read_power(text: Text) -> HardwareReport:
         ArtifactError: cut off, or without the tables of such a report.
     """
     head = header(text)
-    _all_sections(text)
+    all_sections(text)
     values: dict[str, Value] = {}
     modules = []
     for table in tables(text):
@@ -153,6 +153,7 @@ def report_of(
         values=values,
         available=available,
         modules=tuple(modules),
+        state=head.get("Design State"),
     )
 
 
@@ -166,7 +167,7 @@ def stage_of(state: str | None) -> Stage | None:
     return None
 
 
-def _all_sections(text: Text) -> None:
+def all_sections(text: Text) -> None:
     """Every section of the table of contents must come, or the file is cut off."""
     start = text.find("Table of Contents")
     if start is None:
@@ -195,7 +196,7 @@ def _sites(text: Text, table: Table, values: dict[str, Value], available: dict[s
         total = count(row[there], text, line) if there is not None else None
         if name == "bram36":
             tiles = number(row[used], text, line)
-            values.update(_memory(text, line, tiles))
+            values.update(memory(text, line, tiles))
             available["bram18"] = None if total is None else 2 * total
         else:
             values[name] = count(row[used], text, line)
@@ -203,7 +204,7 @@ def _sites(text: Text, table: Table, values: dict[str, Value], available: dict[s
                 available[name] = total
 
 
-def _memory(text: Text, line: int, tiles: Number | None) -> dict[str, Value]:
+def memory(text: Text, line: int, tiles: Number | None) -> dict[str, Value]:
     """A tile of 36 Kbit is two blocks of 18 Kbit; one of them alone is half a tile."""
     if tiles is not None and (tiles < 0 or 2 * tiles != int(2 * tiles)):
         raise text.damaged(line, f"{tiles} should be a number of tiles or half tiles")
@@ -225,7 +226,7 @@ def _hierarchy(text: Text, table: Table) -> list[dict[str, Any]]:
                 first, second = (count(cells[name], text, line) for name in names)
                 if total == "bram36":
                     tiles = None if first is None or second is None else first + second / 2
-                    found.update(_memory(text, line, tiles))
+                    found.update(memory(text, line, tiles))
                 else:
                     found[total] = None if first is None or second is None else first + second
         rows.append(found)

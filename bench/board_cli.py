@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from bench.sweep_cli import load, narrowing, retry_option
+
 
 @click.group()
 def board() -> None:
@@ -16,7 +18,8 @@ def board() -> None:
 
 @board.command()
 @click.argument("name")
-@click.option("--host", required=True, metavar="USER@HOST[:PORT]", help="Or a host of ~/.ssh/config.")
+@click.option("--host", metavar="USER@HOST[:PORT]", help="Or a host of ~/.ssh/config.")
+@click.option("--offline", is_flag=True, help="It has no network: jobs are carried there (bench board pack).")
 @click.option("--board", "kind", required=True, metavar="KIND", help="pynq-z2, zcu104, kv260, ...")
 @click.option("--part", help="Part of its FPGA.")
 @click.option("--python", default="python3", show_default=True, help="Python there.")
@@ -25,13 +28,17 @@ def board() -> None:
 @click.option("--no-sudo", is_flag=True, help="The agent needs no root there.")
 @click.option("--emulated", is_flag=True, help="That machine has the emulated board, not a real one.")
 @click.option("--replace", is_flag=True, help="Replace a board of that name.")
-def add(name: str, host: str, kind: str, no_sudo: bool, replace: bool, **more: Any) -> int:
+def add(
+    name: str, host: str | None, offline: bool, kind: str, no_sudo: bool, replace: bool, **more: Any
+) -> int:
     """Add a board to the inventory. `bench board check` then says what it lacks."""
     from targets.pynq.inventory import Board
     from targets.pynq.inventory import add as put
 
+    if offline == (host is not None):
+        raise click.UsageError("say where it is: --host USER@HOST, or --offline")
     put(Board(name, host, kind, sudo=not no_sudo, **more), replace=replace)
-    click.echo(f"added {name}; next: bench board check {name}")
+    click.echo(f"added {name}; next: bench board {'pack SWEEP' if offline else f'check {name}'}")
     return 0
 
 
@@ -125,20 +132,62 @@ def run(name: str, job: Path, out: Path, timeout: float, keep: bool) -> int:
     return 0 if well and not done.result.missing else 1
 
 
+@board.command()
+@narrowing
+@retry_option
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="job.tar.gz"
+)
+@click.option("--board", help="Which one, where the sweep has several.")
+@click.option("--preset", help="Which one, where the sweep has several.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Builds at a time [default: cores].")
+@click.pass_obj
+def pack(
+    obj: dict[str, Any], /, out: Path, board: str | None, preset: str | None, jobs: int | None, **options: Any
+) -> int:
+    """Write what SWEEP measures on a board as one job, for a board without a network.
+
+    Builds what is not built yet. `agent.py` is put beside the job; carry both to the board.
+    """
+    from bench.board_jobs import Choice
+    from bench.board_jobs import pack as write
+    from bench.board_tables import packed_lines
+    from bench.store import Store
+
+    sweep, store = load(options), Store(obj["results"])
+    done = write(sweep, store, out, Choice(board, preset), jobs=jobs, retry=options["retry_failed"])
+    click.echo(packed_lines(done))
+    return 1 if done.left else 0
+
+
 @board.command(name="import")
 @click.argument("result", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--job",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The job.tar.gz it must be the result of; without it, it is only checked in itself.",
+    help="Only check it, as the result of this job.tar.gz.",
 )
+@click.option("--dry-run", is_flag=True, help="Only check it in itself and show it.")
+@click.option("--force", is_flag=True, help="Replace good records that are there.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def import_(result: Path, job: Path | None, as_json: bool) -> int:
-    """Check a result that an agent wrote, and show it. (It is not stored: that comes with sweeps.)"""
-    from bench.board_tables import as_values, summary
+@click.pass_obj
+def import_(
+    obj: dict[str, Any], /, result: Path, job: Path | None, dry_run: bool, force: bool, as_json: bool
+) -> int:
+    """Take in the result of a packed job: records as if `bench run` had reached the board itself."""
+    from bench.board_jobs import take_in
+    from bench.board_tables import as_values, imported_line, summary
+    from bench.store import Store
     from targets.pynq.jobs import read_job
     from targets.pynq.results import read_result
 
-    found = read_result(result, read_job(job) if job is not None else None)
+    taken = None
+    if dry_run or job is not None:
+        found = read_result(result, read_job(job) if job is not None else None)
+    else:
+        taken = take_in(result, Store(obj["results"]), force=force)
+        found = taken.result
     click.echo(json.dumps(as_values(found), indent=1) if as_json else summary(found))
+    if taken is not None:
+        click.echo(imported_line(taken), err=as_json)
     return 0 if all(item.status == "ok" for item in found.file.items.values()) and not found.missing else 1

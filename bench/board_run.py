@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: the same job whenever it is made, so that a board knows it again
 CREATED = ""
+#: folder of what boards gave, in the results folder
+KEPT = "boards"
 #: seconds of a task's limit that are left for what comes after the board
 AROUND = 60.0
 
@@ -40,18 +42,16 @@ def run_on_board(spec: Mapping[str, Any], store: Store, record: Record) -> dict[
             `record.result`.
     """
     from targets.pynq.inventory import get
-    from targets.pynq.items import item_id
     from targets.pynq.jobs import write_job
     from targets.pynq.protocols import protocol
     from targets.pynq.transport import Remote
 
     task, key = spec["task"], str(spec["key"])
     board = get(task["options"]["board"])
-    name = item_id(f"{task['model']}/{task['target']}/seed{task['seed']}", key)
-    split = DATASETS.get(MODELS.get(task["model"]).dataset).load().test
+    name, split = name_of(task, key), test_of(task)
     wanted = expected_of(task, spec["inputs"], store, split.x)
     item = source_of(name, task, spec["inputs"], store, split, wanted)
-    kept = store.root / "boards"
+    kept = store.root / KEPT
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-job-") as folder:
         job = write_job(
@@ -68,6 +68,18 @@ def run_on_board(spec: Mapping[str, Any], store: Store, record: Record) -> dict[
         where = f"board {board.name}"
         raise StepError(f"it had not finished after {spec['timeout']:g} s", where=where)
     return result_of(name, split, done.result, wanted, record)
+
+
+def name_of(task: Mapping[str, Any], key: str) -> str:
+    """Id of a task's item in a job."""
+    from targets.pynq.items import item_id
+
+    return item_id(f"{task['model']}/{task['target']}/seed{task['seed']}", key)
+
+
+def test_of(task: Mapping[str, Any]) -> Split:
+    """What a task is scored on."""
+    return DATASETS.get(MODELS.get(task["model"]).dataset).load().test
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.board_jobs import Imported, Packed
     from targets.pynq.board_checks import Check
     from targets.pynq.result_file import ItemResult
     from targets.pynq.results import Result
@@ -48,6 +50,35 @@ def as_values(result: Result) -> dict[str, Any]:
     """The checked file, with what is missing."""
     missing = list(result.missing) if result.missing is not None else None
     return {**result.file.model_dump(mode="json", by_alias=True), "missing": missing}
+
+
+def packed_lines(packed: Packed) -> str:
+    """What is in the job, what is not, and what to do with it."""
+    from targets.pynq.transport import AGENT
+
+    job = packed.job
+    size = job.path.stat().st_size / 1e6
+    lines = [f"{job.path}: {len(job.job.items)} items for {packed.board} ({job.job.board}), {size:.1f} MB"]
+    if packed.done:
+        lines.append(f"{packed.done} cells are on record already and are not in it")
+    lines += [f"not in it: {label}: {reason}" for label, reason in packed.left]
+    command = f"python3 {AGENT.name} {job.path.name}"
+    if job.job.emulated:
+        lines.append(f"emulated: {command} --emulator {AGENT.parent}, with the Python of `make board`")
+    else:
+        lines.append(f"carry it and {AGENT.name} there, and as root (sudo -i): {command}")
+    lines.append("then here: bench board import result.tar.gz")
+    return "\n".join(lines)
+
+
+def imported_line(imported: Imported) -> str:
+    """What became of a result."""
+    counts = Counter(record.status for record in imported.records)
+    parts = [f"{n} {status}" for status, n in sorted(counts.items(), key=lambda pair: pair[0] != "ok")]
+    text = f"{len(imported.records)} records{' (' + ', '.join(parts) + ')' if parts else ''}"
+    if imported.kept:
+        text += f"; {imported.kept} cells had one already, which stays (--force)"
+    return f"{text}; next: bench report {imported.sweep}"
 
 
 def summary(result: Result) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,9 +14,7 @@ from bench.board_cli import board
 from bench.build_cli import build, import_build
 from bench.energy_cli import energy
 from bench.fpga_cli import fpga
-
-if TYPE_CHECKING:
-    from bench.cells import Sweep
+from bench.sweep_cli import load, sweep_options
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -43,19 +41,6 @@ def cli(ctx: click.Context, results: Path, verbose: bool, debug: bool) -> None:
     ctx.obj = {"results": results, "verbose": verbose}
 
 
-def _seeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """`0,2,5-7`"""
-    if value is None:
-        return None
-    found: list[int] = []
-    for part in value.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not (first.isdecimal() and (not dash or last.isdecimal())) or len(first + last) > 20:
-            raise click.BadParameter("write seeds like 0,1,2 or 0-4")
-        found += range(int(first), min(int(last or first), int(first) + 1000) + 1)
-    return tuple(found)
-
-
 def _formats(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     """`svg,pdf`"""
     if value is None:
@@ -64,45 +49,6 @@ def _formats(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     if not set(found) <= {"svg", "pdf", "png"}:
         raise click.BadParameter("write some of svg,pdf,png")
     return found
-
-
-def sweep_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that change a sweep: the same for `run` and `plan`."""
-    for option in reversed(
-        (
-            click.argument("sweep"),
-            click.option("--quick", is_flag=True, help="Smoke run: 2 epochs, first seed, short measurement."),
-            click.option(
-                "--only",
-                multiple=True,
-                metavar="PATTERN",
-                help="Only these cells: model/variant/target/seed0, or any part of it; * and ? are wild.",
-            ),
-            click.option(
-                "--seeds", callback=_seeds, metavar="LIST", help="Instead of the sweep's: 0,1,2 or 0-4."
-            ),
-            click.option(
-                "--protocol", metavar="NAME", help="How latency is measured: full, quick, mlperf, off."
-            ),
-            click.option(
-                "--timeout",
-                type=click.FloatRange(min=1),
-                metavar="SECONDS",
-                help="Limit for each single task.",
-            ),
-            click.option("--retry-failed", is_flag=True, help="Do again what is on record as failed."),
-            click.option("--force", is_flag=True, help="Do everything again, whatever is on record."),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def _load(options: dict[str, Any]) -> Sweep:
-    from bench.config import load_sweep
-
-    names = ("only", "quick", "seeds", "protocol", "timeout")
-    return load_sweep(options["sweep"], **{name: options[name] for name in names})
 
 
 @cli.command()
@@ -115,7 +61,7 @@ def run(obj: dict[str, Any], /, jobs: int | None, fail_fast: bool, **options: An
 
     What is on record is not done again. An interrupted run goes on where it was.
     """
-    sweep = _load(options)
+    sweep = load(options)
     from bench.commands import run_and_report
 
     return run_and_report(
@@ -134,7 +80,7 @@ def run(obj: dict[str, Any], /, jobs: int | None, fail_fast: bool, **options: An
 @click.pass_obj
 def plan(obj: dict[str, Any], /, as_json: bool, **options: Any) -> int:
     """Show what `bench run` would do: what is cached, what runs, what is skipped and why."""
-    sweep = _load(options)
+    sweep = load(options)
     from bench.commands import show_plan
 
     return show_plan(

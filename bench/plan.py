@@ -33,6 +33,7 @@ def make_plan(
     retry_failed: bool = False,
     force: bool = False,
     since: str | None = None,
+    packing: bool = False,
 ) -> Plan:
     """Plan a sweep.
 
@@ -41,6 +42,7 @@ def make_plan(
         force: plan everything again, whatever is on record.
         since: with one of these, records started at or after this time count all the same (they
             are of this very run).
+        packing: for `bench board pack`: whether boards can be reached from here does not matter.
 
     Raises:
         ConfigError: a chain's steps do not fit together.
@@ -48,7 +50,7 @@ def make_plan(
     collecting = gc.isenabled()
     gc.disable()  # a quarter of the time with 30,000 records, and there are no cycles to find
     try:
-        plan = _Planner(sweep).plan()
+        plan = _Planner(sweep, packing).plan()
         judge = Judge(store, retry_failed=retry_failed, force=force, since=since)
         for task in plan.tasks.values():
             judge.predict(task, plan.tasks)
@@ -65,8 +67,8 @@ def make_plan(
 class _Planner:
     """Builds the tasks of a sweep; tasks shared by cells are made once."""
 
-    def __init__(self, sweep: Sweep) -> None:
-        self.sweep = sweep
+    def __init__(self, sweep: Sweep, packing: bool = False) -> None:
+        self.sweep, self.packing = sweep, packing
         self.tasks: dict[str, Task] = {}
         self.timeouts = TIMEOUTS | sweep.timeouts
         self._builds: dict[Any, str] = {}
@@ -123,8 +125,13 @@ class _Planner:
                 device=f"board {board}" if board else "",
                 heavy=HEAVY in target.modules,
                 timeout=self.timeouts["evaluate"],
-                blocked=_no_target(cell.target, cell.options) or _no_data(cell.model),
+                blocked=self._no_target(cell) or _no_data(cell.model),
             )
+
+    def _no_target(self, cell: CellSpec) -> str | None:
+        if self.packing and TARGETS.get(cell.target).board(cell.options):
+            return None
+        return _unavailable(TARGETS, cell.target) or TARGETS.get(cell.target).refuses(cell.options)
 
     def _chain(self, cell: CellSpec, steps: Sequence[StepSpec], teacher: str | None) -> tuple[str, ...]:
         found: list[str] = []
@@ -198,7 +205,7 @@ class _Planner:
             device=TARGETS.get(cell.target).device,
             heavy=HEAVY in TARGETS.get(cell.target).modules,
             timeout=self.timeouts["measure"],
-            blocked=_no_target(cell.target, cell.options) or _no_data(cell.model),
+            blocked=self._no_target(cell) or _no_data(cell.model),
         )
 
 
@@ -250,10 +257,6 @@ def _no_step(spec: StepSpec) -> str | None:
     if missing:
         return f"step {spec.step!r} needs {', '.join(missing)}, which is not installed"
     return step.unavailable(spec.params)
-
-
-def _no_target(name: str, options: dict[str, Any]) -> str | None:
-    return _unavailable(TARGETS, name) or TARGETS.get(name).refuses(options)
 
 
 def _no_data(model: str) -> str | None:

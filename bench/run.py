@@ -11,7 +11,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -83,6 +83,7 @@ def run_sweep(
     fail_fast: bool = False,
     reporter: Reporter | None = None,
     engine: Executor | None = None,
+    planner: Callable[..., Plan] | None = None,
 ) -> RunSummary:
     """Run what is not done yet and write the manifest.
 
@@ -90,14 +91,15 @@ def run_sweep(
         jobs: builds and evaluations at once; the number of cores if not given.
         fail_fast: stop at the first failure.
         engine: the local one if not given.
+        planner: what says what there is to do, called as `make_plan` is; that if not given.
 
     Raises:
         ConfigError: chains that do not fit. BenchError: nothing in the sweep can run here.
         StoreError: the results folder cannot be read or written; what is finished is kept.
     """
-    reporter = reporter or reporter_for()
+    reporter, planner = reporter or reporter_for(), planner or make_plan
     begun, since = time.monotonic(), now()
-    plan = make_plan(sweep, store, retry_failed=retry_failed, force=force)
+    plan = planner(sweep, store, retry_failed=retry_failed, force=force)
     plan.require_runnable()
     measures = any(task.kind == "measure" for task in plan.tasks.values())
     store.write_manifest(plan.manifest(since, machine_id() if measures else None))
@@ -112,7 +114,7 @@ def run_sweep(
             while run.go() and not run.stopping:
                 if run.stalled > 1:
                     raise StoreError("artifacts vanish as soon as they are made", where=str(store.root))
-                run.restart(make_plan(sweep, store, retry_failed=retry_failed, force=force, since=since))
+                run.restart(planner(sweep, store, retry_failed=retry_failed, force=force, since=since))
     finally:
         run.close()
         store.tidy()

@@ -106,7 +106,7 @@ class Store:
             StoreError: it could not be written; nothing half-written is left.
             ValueError: a number in it is NaN or infinite.
         """
-        self._write_json(self.record_path(record.kind, record.key), record.to_json())
+        self.write_json(self.record_path(record.kind, record.key), record.to_json())
 
     def _set_aside(self, path: Path) -> None:
         self.corrupt.append(str(path))
@@ -199,7 +199,7 @@ class Store:
 
     def write_manifest(self, manifest: dict[str, Any]) -> Path:
         path = self._manifest_path(str(manifest["sweep"]))
-        self._write_json(path, {"schema_version": MANIFEST_VERSION, **manifest})
+        self.write_json(path, {"schema_version": MANIFEST_VERSION, **manifest})
         return path
 
     def read_manifest(self, name: str) -> dict[str, Any]:
@@ -229,7 +229,7 @@ class Store:
     def check_writable(self) -> None:
         """Raises StoreError if nothing can be written here."""
         probe = self.root / "tmp" / f"probe-{uuid.uuid4().hex}"
-        self._write_json(probe, {"probe": "x" * 4096})
+        self.write_json(probe, {"probe": "x" * 4096})
         probe.unlink(missing_ok=True)
 
     def tidy(self) -> None:
@@ -248,7 +248,13 @@ class Store:
                     continue
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
-    def _write_json(self, path: Path, value: Any) -> None:
+    def write_json(self, path: Path, value: Any) -> None:
+        """Write a file of the results folder as a whole.
+
+        Raises:
+            StoreError: it could not be written; nothing half-written is left.
+            ValueError: a number in it is NaN or infinite.
+        """
         data = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=_plain).encode() + b"\n"
         temporary = self.root / "tmp" / f"{uuid.uuid4().hex}.json"
         try:

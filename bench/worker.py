@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,35 +33,50 @@ Spec = dict[str, Any]
 def run(spec: Spec) -> int:
     """Run a task and write its record; returns the exit code of the process."""
     store = Store(spec["store"])
-    started, clock = now(), time.monotonic()
-    record = Record(spec["kind"], spec["key"], "ok", spec["task"], inputs=spec["inputs"], started=started)
+    record = Record(spec["kind"], spec["key"], "ok", spec["task"], inputs=spec["inputs"])
+
+    def work() -> dict[str, Any]:
+        with ExitStack() as stack:
+            return _TASKS[spec["kind"]](spec, store, record, stack)
+
     try:
-        try:
-            with ExitStack() as stack:
-                record.result = _TASKS[spec["kind"]](spec, store, record, stack)
-        except StoreError:
-            raise
-        except Unavailable as error:
-            record.status, record.reason = "skipped", str(error)
-        except BenchError as error:
-            _fail(record, str(error))
-        except MemoryError:
-            _fail(record, "out of memory")
-        except Exception as error:
-            _fail(record, f"{type(error).__name__}: {error}")
-        record.seconds = time.monotonic() - clock
-        record.peak_rss = _peak_rss()
-        record.environment |= {"python": sys.version.split()[0]}
+        fill(record, work)
         try:
             store.write(record)
         except (ValueError, TypeError) as error:
             record.result = {}
             _fail(record, f"the result is not JSON: {error}")
             store.write(record)
+        if record.traceback:
+            print(record.traceback, file=sys.stderr, flush=True)
     except StoreError as error:
         print(f"StoreError: {error}", file=sys.stderr, flush=True)
         return NO_STORE
     return DONE
+
+
+def fill(record: Record, work: Callable[[], dict[str, Any]]) -> None:
+    """Do a task's work, and put what came of it into its record, errors too.
+
+    Raises:
+        StoreError: the results folder cannot be used: nothing is known of the task.
+    """
+    record.started, clock = now(), time.monotonic()
+    try:
+        record.result = work()
+    except StoreError:
+        raise
+    except Unavailable as error:
+        record.status, record.reason = "skipped", str(error)
+    except BenchError as error:
+        _fail(record, str(error))
+    except MemoryError:
+        _fail(record, "out of memory")
+    except Exception as error:
+        _fail(record, f"{type(error).__name__}: {error}")
+    record.seconds = time.monotonic() - clock
+    record.peak_rss = _peak_rss()
+    record.environment |= {"python": sys.version.split()[0]}
 
 
 def now() -> str:
@@ -71,7 +87,6 @@ def now() -> str:
 def _fail(record: Record, reason: str) -> None:
     record.status, record.reason = "failed", reason
     record.traceback = traceback.format_exc()[-8000:]
-    print(record.traceback, file=sys.stderr, flush=True)
 
 
 def _build(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict[str, Any]:

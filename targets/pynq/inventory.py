@@ -43,7 +43,8 @@ class Board:
 
     Attributes:
         name: the user's name for it. board: its kind, `pynq-z2`.
-        host: as ssh takes it, with a port if need be; None: this machine (the emulated board).
+        host: as ssh takes it, with a port if need be; None: this machine, if it is emulated, else it has
+            no network and takes jobs by hand (`bench board pack`).
         part: of its FPGA, where the user says it.
         python: on the board. folder: on the board, from the user's home; jobs go there.
         ssh_options: `Name=value`, as of ssh's -o.
@@ -63,6 +64,11 @@ class Board:
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def offline(self) -> bool:
+        """Whether jobs and results have to be carried to and from it."""
+        return self.host is None and not self.emulated
 
     @property
     def destination(self) -> tuple[str, str | None]:
@@ -94,8 +100,6 @@ def check(board: Board) -> None:
         raise refuse(
             f"{board.host[:80]!r} is no host", "Write user@host, user@host:port or a host of ~/.ssh/config."
         )
-    if board.host is None and not board.emulated:
-        raise refuse("it has no host", "Write --host user@host.")
     if board.host is not None and (port := board.destination[1]) and not 0 < int(port) < 65536:
         raise refuse(f"{port} is no port", "Ports are 1 to 65535.")
     if not _PLACE.fullmatch(board.python) or not _PLACE.fullmatch(board.folder) or ".." in board.folder:
@@ -171,7 +175,7 @@ def _board(name: str, entry: Mapping[str, Any]) -> Board:
     options = entry.get("ssh_options", [])
     if not isinstance(options, list):
         raise ValueError(f"{name}: ssh_options is a list")
-    return Board(name, **{**entry, "ssh_options": tuple(options)})
+    return Board(name, **{"host": None, **entry, "ssh_options": tuple(options)})
 
 
 def get(name: str) -> Board:

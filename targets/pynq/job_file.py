@@ -17,6 +17,7 @@ from targets.pynq.words import one_line
 
 SCHEMA = 1
 MAX_JSON = 32 << 20
+MAX_ITEMS = 1000
 
 #: As in agent.py. Of an item: `model/variant/seed0`.
 ID = r"^[A-Za-z0-9][A-Za-z0-9_.,=+@-]*(/[A-Za-z0-9_.,=+@-]+){0,8}$"
@@ -136,7 +137,7 @@ class Job(Part):
     board: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     emulated: bool
     protocol: Protocol
-    items: Annotated[tuple[Item, ...], Field(strict=False, min_length=1, max_length=1000)]
+    items: Annotated[tuple[Item, ...], Field(strict=False, min_length=1, max_length=MAX_ITEMS)]
     data: dict[Name, Data]
     labels: dict[Name, DataFile] = {}
 

@@ -6,9 +6,10 @@ and against the job, where that is at hand: outputs with the C simulation's, err
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,21 @@ def read_result(path: Path, job: JobFile | None = None) -> Result:
         if found.finished is not None and missing:
             raise ArtifactError(f"it says it is finished, but lacks {missing[0]}", where=where, mend=_MEND)
     return Result(path, found, samples, missing)
+
+
+def alone(path: Path, items: Iterable[str]) -> dict[str, dict[str, bytes]]:
+    """What an archive with one item only would hold, for some items of a checked one: contents by name."""
+    members = dict(read_archive(path, _wanted))
+    value = json.loads(members[RESULT])
+    found = {}
+    for name in items:
+        item = value["items"][name]
+        samples = [
+            f"result/{sample}" for sample in ItemResult.model_validate_json(json.dumps(item)).samples()
+        ]
+        text = json.dumps({**value, "items": {name: item}}, indent=1).encode()
+        found[name] = {RESULT: text, **{sample: members[sample] for sample in samples}}
+    return found
 
 
 def _wanted(name: str) -> int | None:

@@ -59,6 +59,8 @@ class OnBoard(Target):
 
     def refuses(self, options: dict[str, Any]) -> str | None:
         board = _board(options)
+        if board.offline:
+            return f"board {board.name} has no network: bench board pack makes a job for it"
         if board.host is None:
             try:
                 board_python()

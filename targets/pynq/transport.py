@@ -72,6 +72,12 @@ class Remote:
         look: float = LOOK,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
+        if board.offline:
+            raise BoardError(
+                "it has no network",
+                where=f"board {board.name}",
+                mend="Carry jobs there: bench board pack, then bench board import what comes back.",
+            )
         self.board, self.shell = board, Shell(board)
         self._answered = False
         self.agent, self.emulator, self.patience, self.look, self.say = agent, emulator, patience, look, say

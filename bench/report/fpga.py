@@ -166,11 +166,17 @@ def hardware(cell: Cell) -> Iterator[Finding]:
 
 
 def _at_asked_clock(found: Iterable[Finding]) -> Iterator[Finding]:
-    """Kernel latency of simulated RTL at the clock asked for, unless its logic alone takes longer."""
+    """Kernel latency of simulated RTL at the clock asked for, unless its logic alone takes longer, or the
+    placed and routed design does."""
     simulated = {one.metric: one.value for one in found if one.origin == SIMULATED}
     bound = next((one.value for one in found if one.metric == "clock_bound"), None)
     cycles, period = simulated.get("cycles"), simulated.get("clock_target")
+    fmax = next((one.value for one in found if one.metric == "fmax"), None)
     if cycles is None or period is None or "kernel_latency" in simulated:
+        return
+    if fmax is not None and fmax * period < 1 - 1e-9:
+        reason = f"placed and routed it reaches {fmax / 1e6:.1f} MHz, asked for were {1e-6 / period:g}"
+        yield Finding("kernel_latency", None, "kernel", SIMULATED, reason=reason)
         return
     if bound is not None and bound > period:
         reason = (
@@ -217,6 +223,7 @@ def _timing(told: dict[str, Any], origin: str) -> Iterable[Finding]:
         ("clock_bound", timing.get("clock_bound_ns"), nanoseconds, "", netlist, ""),
         ("clock", timing.get("clock_estimate_ns"), nanoseconds, "", "hls_est", ""),
         ("clock", timing.get("clock_ns"), nanoseconds, "", netlist, ""),
+        ("fmax", timing.get("fmax_mhz"), 1e6, "", netlist, ""),
         ("slack", timing.get("wns_ns"), nanoseconds, "", netlist, ""),
         ("power_estimate", power.get("power_total_w"), 1.0, "", netlist, told_by),
     ):

@@ -35,7 +35,7 @@ COLUMN_DOCS = {
     "value": "the number, in `unit`; empty where there is none, never zero for missing",
     "low": "lower end of the 95 % interval; empty where there is none",
     "high": "upper end of the 95 % interval",
-    "unit": "s, bytes, J, W, dB, or 1 for counts, shares and ratios",
+    "unit": "s, bytes, J, W, Hz, dB, or 1 for counts, shares and ratios",
     "scope": "what a latency covers: invoke, end_to_end, …; what is compared (`csim vs qkeras`); "
     "of which device a share is",
     "origin": "how the number was got: measured, simulated, estimated, modelled",
@@ -273,6 +273,13 @@ METRICS: dict[str, Metric] = {
             "delay of the slowest path without any routing: no clock period can be shorter, real ones are "
             "longer; a bound, not a clock that was reached",
         ),
+        Metric(
+            "fmax",
+            "Fmax",
+            "Hz",
+            "higher",
+            "highest clock frequency that the timing analysis of the placed and routed design allows",
+        ),
         Metric("slack", "slack", "s", "higher", "worst negative slack; below zero the clock is too fast"),
         Metric(
             "kernel_latency",
@@ -330,6 +337,7 @@ HARDWARE = frozenset(
             "clock",
             "clock_target",
             "clock_bound",
+            "fmax",
             "slack",
             "kernel_latency",
             "power_estimate",

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 #: beginnings of the titles of groups with figures of hardware
 HARDWARE_GROUPS = ("FPGA timing", *("FPGA " + name for name in ("HLS", "synthesis", "implementation")))
 #: what is shown of them where there is little room
-FIRST = ("kernel_latency", "cycles", "lut", "ff", "dsp", "bram18")
+FIRST = ("kernel_latency", "cycles", "fmax", "lut", "ff", "dsp", "bram18")
 STAGE_NAMES = {"hls_est": "HLS estimate", "synth": "synthesis", "impl": "implementation"}
 NO_LINK = NOT_APPLICABLE + "the chain of this variant has no such link"
 NO_COST = "not recorded by the step that made the fixed-point network"
 TIMING = ("kernel_latency", "clock_target", "cycles", "interval")
-AT_STAGE = ("clock_bound", "clock", "slack", "power_estimate")
+AT_STAGE = ("clock_bound", "fmax", "clock", "slack", "power_estimate")
 
 
 def add_columns(builder: Builder, view: ModelView) -> None:

@@ -148,6 +148,32 @@ def test_clock_and_power_are_those_of_the_furthest_netlist(tmp_path: Path, table
     assert one(frame(tmp_path), variant="qat", metric="clock")["stage"] == "synth"
 
 
+def test_placed_rtl_has_a_latency_only_at_a_clock_that_it_reaches(tmp_path: Path) -> None:
+    def placed(fmax: float) -> dict[str, Any]:
+        used = {"lut": 900, "ff": 800, "dsp": 12, "bram18": 0}
+        return {"tool": "nextpnr-ecp5 0", "impl": used, "timing": {"clock_ns": 20.0, "fmax_mhz": fmax}}
+
+    build(tmp_path, variants=FEW, seeds=(0,))
+    hardware = {"baseline": placed(50.0), "qat": placed(49.9)}
+    add_fpga(tmp_path, targets=("nextpnr",), format_="rtl", hardware=hardware)
+
+    def edit(record: Record) -> None:
+        if record.task.get("target") == "nextpnr":
+            record.result["hardware"] = {"cycles": {"cycles_max": 50, "clock_target_ns": 20.0}}
+
+    change(tmp_path, "evaluate", edit)
+    table = frame(tmp_path)
+    good = one(table, target="nextpnr", variant="baseline", metric="kernel_latency")
+    assert (good["value"], good["origin"]) == (pytest.approx(1e-6), "simulated")
+    bad = one(table, target="nextpnr", variant="qat", metric="kernel_latency")
+    assert math.isnan(bad["value"]) and "reaches 49.9 MHz, asked for were 50" in bad["reason"]
+    fmax = one(table, target="nextpnr", variant="qat", metric="fmax")
+    assert (fmax["value"], fmax["unit"], fmax["stage"]) == (pytest.approx(49.9e6), "Hz", "impl")
+    shown = comparison(views(table)[0])
+    (column,) = [column for column in shown.columns if column.key.startswith("fmax:")]
+    assert (column.unit, column.group) == ("MHz", "FPGA implementation by nextpnr-ecp5 0, estimated")
+
+
 def test_simulated_rtl_has_a_latency_only_at_a_clock_that_its_logic_allows(tmp_path: Path) -> None:
     def synthesized(bound_ns: float) -> dict[str, Any]:
         used = {"lut": 900, "ff": 800, "dsp": 12, "bram18": 0}

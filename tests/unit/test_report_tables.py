@@ -139,7 +139,7 @@ def test_metrics_are_documented_in_one_table() -> None:
     lines = markdown_table().splitlines()
     assert len(lines) == len(METRICS) + 2
     assert all(line.replace(r"\|", "").count("|") == 6 for line in lines)
-    assert all(metric.unit in ("1", "s", "bytes", "1/s", "J", "W", "dB") for metric in METRICS.values())
+    assert all(metric.unit in ("1", "s", "bytes", "1/s", "J", "W", "Hz", "dB") for metric in METRICS.values())
 
 
 def test_an_empty_cell_has_its_reason(view: ModelView) -> None:

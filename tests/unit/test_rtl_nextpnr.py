@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from pydantic import ValidationError
 from bench.errors import StepError, Unavailable
 from bench.registry import STEPS, TARGETS
 from bench.steps.place_rtl import PlaceRtlParams, checks, facts_of
+from targets.fpga.fixed import FixedType
 from targets.fpga.nextpnr_target import Nextpnr, NextpnrOptions
 from targets.fpga.rtl import nextpnr
-from targets.fpga.rtl.axi_stream import Stream
+from targets.fpga.rtl.axi_stream import Stream, wrapper
 from targets.fpga.rtl.nextpnr import FABRICS, Placed, place, read_fmax, read_use
 from targets.fpga.rtl.stages import Number
 from targets.fpga.rtl.verilog import write
@@ -126,13 +128,15 @@ def test_limits(limit: dict[str, float], said: str, tmp_path: Path) -> None:
 
 @each(needs_ecp5)
 def test_what_does_not_fit_says_so(tmp_path: Path) -> None:
-    """48 multipliers of 24 by 18 bits, of which the smallest device has not enough."""
-    wide = Number(24, 12)
-    design = row(INPUT, multiply(np.random.default_rng(0), "a", whole_input(3), wide, 48, p=48, weight=wide))
+    """30 multipliers of 18 by 18 bits, of which the smallest device has 28."""
+    wide = Number(18, 9)
+    design = row(
+        FixedType(18, 9), multiply(np.random.default_rng(0), "a", whole_input(3), wide, 30, p=30, weight=wide)
+    )
     (tmp_path / "verilog").mkdir()
     (tmp_path / "out").mkdir()
     write(design, tmp_path / "verilog")
-    stream = Stream(INPUT, 3, Number(32, 4), 48, together=False)
+    stream = Stream(INPUT, 3, Number(32, 4), 30, together=False)
     with pytest.raises(StepError, match=r"nextpnr-ecp5 failed: ERROR: .*MULT18X18D"):
         place(tmp_path / "verilog", stream, tmp_path / "out", ECP5, **ENOUGH)
 
@@ -146,6 +150,17 @@ def test_damaged_verilog_is_told(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- xc7z020
+
+
+@pytest.fixture(scope="module")
+def netlist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """yosys' netlist of `small` for xc7, made once: what is tested is what follows."""
+    folder = tmp_path_factory.mktemp("netlist")
+    sources, stream = small(folder)
+    (sources / "network_axis.v").write_text(wrapper(stream))
+    tools = nextpnr._Tools(sources, 300.0, 8e9)
+    tools.child("yosys", "xc7", "network_axis", "netlist.json", *(path.name for path in sources.glob("*.v")))
+    return sources / "netlist.json"
 
 
 @pytest.fixture
@@ -164,10 +179,17 @@ def xilinx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return database
 
 
+@pytest.fixture
+def made(netlist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        nextpnr._Tools, "child", lambda tools, *_: str(shutil.copy(netlist, tools.folder / "netlist.json"))
+    )
+
+
 @needs_pyosys
 @pytest.mark.parametrize("names", ["plain", "doubled"])
 def test_xilinx_flow_with_a_stand_in(
-    names: str, xilinx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    names: str, xilinx: Path, made: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PNR_NAMES", names)
     sources, stream = small(tmp_path)
@@ -184,17 +206,17 @@ def test_xilinx_flow_with_a_stand_in(
         ("full", "nextpnr-xilinx failed: ERROR: Unable to find legal placement"),
         ("crash", "nextpnr-xilinx failed: ended by signal 11"),
         ("old", "nextpnr-xilinx failed: unrecognised option"),
-        ("hang", "nextpnr-xilinx was ended: more than 25 s"),
+        ("hang", "nextpnr-xilinx was ended: more than 3 s"),
         ("silent", "0 clocks"),
         ("two", "2 clocks"),
     ],
 )
 def test_xilinx_failures(
-    mode: str, said: str, xilinx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mode: str, said: str, xilinx: Path, made: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PNR_MODE", mode)
     sources, stream = small(tmp_path)
-    limits = {**ENOUGH, "seconds": 25.0} if mode == "hang" else ENOUGH
+    limits = {**ENOUGH, "seconds": 3.0} if mode == "hang" else ENOUGH
     with pytest.raises(StepError, match=said):
         place(sources, stream, tmp_path / "out", XC7, **limits)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import statistics
 from pathlib import Path
 
 import pandas as pd
@@ -175,6 +176,30 @@ def test_the_lectures_demo_comes_out_as_in_the_lecture() -> None:
     target = "hls4ml[reuse_factor=16]"
     assert 0.985 <= value("mnist_1v9_qap", "mnist_1v9", "qap_as_lecture", "accuracy", target) <= 0.993
     assert value("mnist_1v9_qap", "mnist_1v9", "qap_as_lecture", "sparsity", target) >= 0.2
+
+
+def test_the_lectures_demo_stands_beside_its_corrections() -> None:
+    target = "hls4ml[reuse_factor=16]"
+    rows = frame("mnist_1v9_qap")
+    for variant in ("qap_as_lecture", "qap_own_split", "qap_corrected"):
+        own = rows[(rows.variant == variant) & (rows.target == target) & (rows.metric == "accuracy")]
+        assert set(own[own.seed.notna()].n) == {2_144} and set(own.origin) == {"simulated"}
+        # What 20 % pruning left, and small weights that eight bits with three before the point lose.
+        assert value("mnist_1v9_qap", "mnist_1v9", variant, "sparsity", target) >= 0.2
+    shown = (REFERENCE / "reports" / "mnist_1v9_qap" / "report.md").read_text(encoding="utf-8")
+    assert "qap_as_lecture" in shown and "qap_corrected" in shown
+
+
+@pytest.mark.parametrize(("model", "seconds"), [("mnist_mlp", 10), ("mnist_cnn", 120)])
+def test_how_long_the_simulations_took(model: str, seconds: float) -> None:
+    """Whole evaluations of 10,000 images: start of the process, C simulation, comparison with QKeras."""
+    took = [
+        record["seconds"]
+        for path in (REFERENCE / "records" / "evaluate").rglob("*.json")
+        if (record := json.loads(path.read_text(encoding="utf-8")))["status"] == "ok"
+        and (record["task"]["model"], record["task"]["target"]) == (model, "hls4ml")
+    ]
+    assert len(took) > 5 and statistics.median(took) <= seconds
 
 
 def test_records_name_no_person_and_no_place() -> None:

@@ -187,7 +187,7 @@ def test_the_lectures_demo_stands_beside_its_corrections() -> None:
         # What 20 % pruning left, and small weights that eight bits with three before the point lose.
         assert value("mnist_1v9_qap", "mnist_1v9", variant, "sparsity", target) >= 0.2
     shown = (REFERENCE / "reports" / "mnist_1v9_qap" / "report.md").read_text(encoding="utf-8")
-    assert "qap_as_lecture" in shown and "qap_corrected" in shown
+    assert r"qap\_as\_lecture" in shown and r"qap\_corrected" in shown
 
 
 @pytest.mark.parametrize(("model", "seconds"), [("mnist_mlp", 10), ("mnist_cnn", 120)])

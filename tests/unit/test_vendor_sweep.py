@@ -208,6 +208,42 @@ def test_grids_of_a_sweep_file() -> None:
     assert not any(cell.measured for cell in cells)
 
 
+ZYNQ, MPSOC = "xc7z020clg400-1", "xczu9eg-ffvb1156-2-e"
+
+
+@pytest.mark.parametrize(
+    ("backend", "option", "values", "written"),
+    [
+        ("Vitis", "reuse_factor", [1, 16], {"reuse_factor": [1, 16]}),
+        ("Vitis", "strategy", ["latency", "resource"], {"strategy": ["latency", "resource"]}),
+        ("Vitis", "clock_ns", [5.0, 10.0], {"clock_ns": [5.0, 10.0]}),
+        ("Vivado", "io_type", ["io_parallel", "io_stream"], {"io_type": ["io_parallel", "io_stream"]}),
+        ("Vitis", "part", [ZYNQ, MPSOC], {"part": [ZYNQ, MPSOC], "board": [None, None]}),
+        (
+            "VivadoAccelerator",
+            "board",
+            ["pynq-z2", "zcu102"],
+            {"board": ["pynq-z2", "zcu102"], "part": [ZYNQ, MPSOC]},
+        ),
+    ],
+)
+def test_each_option_is_a_grid_of_projects(
+    backend: str, option: str, values: list[Any], written: dict[str, list[Any]]
+) -> None:
+    from bench.build import make_sweep
+    from bench.config.loader import parse_sweep
+
+    target = {"fpga": {"backend": backend, option: values}}
+    sweep = parse_sweep({"models": ["digits_mlp"], "variants": ["qat"], "seeds": [0], "targets": [target]})
+    from_a_file = [cell for cell in sweep.cells if cell.variant == "qat"]
+    by_command = make_sweep("digits_mlp/qat", {"backend": backend, option: values}).cells
+    for cells in (from_a_file, by_command):
+        chains = [cell.chain.steps for cell in cells if cell.chain is not None]
+        assert [chain[-1].step for chain in chains] == ["build_overlay"] * 2
+        for name, wanted in written.items():
+            assert [chain[-2].params[name] for chain in chains] == wanted
+
+
 class TestMakeSweep:
     """The sweep that `bench build` makes of a cell."""
 

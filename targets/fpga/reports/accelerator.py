@@ -36,7 +36,7 @@ def read_accelerator(text: Text) -> HardwareReport:
     for line, cells in table.rows:
         name = cells[0].strip()
         used = _resources(text, table.labels, line, cells)
-        if name in (_PLATFORM, _BUDGET, _USED, "Unused Resources") and not kernels:
+        if name in (_PLATFORM, _BUDGET, _USED, "Unused Resources"):
             rows[name] = used
         else:
             level = (len(cells[0]) - len(cells[0].lstrip()) - 1) // 3  # three blanks a level

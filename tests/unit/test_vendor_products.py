@@ -76,3 +76,22 @@ def test_co_simulation_that_left_no_report() -> None:
 def test_synthesis_in_vivado_leaves_a_report_of_that_stage(stage: str, ok: bool) -> None:
     found = report("synthesis", stage, {"lut": 10})
     assert good("synthesis in Vivado", Stages(bitstream=False, vsynth=True), found) is ok
+
+
+@pytest.mark.parametrize(
+    ("about", "ok"),
+    [
+        ({}, True),
+        ({"part": None}, True),
+        ({"part": "xc7z020"}, True),
+        ({"part": "xczu9egffvb1156-2-e"}, False),
+    ],
+)
+def test_c_synthesis_is_for_the_part_that_was_asked_for(about: dict[str, Any], ok: bool) -> None:
+    found = report("csynth", "hls_est", {"lut": 10}, **about)
+    assert good("C synthesis", Stages(bitstream=False), found) is ok
+
+
+@pytest.mark.parametrize(("kind", "ok"), [("utilization", True), ("synthesis", True), ("accelerator", False)])
+def test_use_is_that_of_the_whole_design(kind: str, ok: bool) -> None:
+    assert good("report of use", Stages(bitstream=True), report(kind, "impl", {"lut": 10})) is ok

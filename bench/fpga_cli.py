@@ -115,13 +115,13 @@ def _json(shown: Sequence[tuple[str | None, list[HardwareReport]]], errors: Sequ
 
 
 def _facts(report: HardwareReport) -> dict[str, Any]:
-    from targets.fpga.parts import fits, percent
+    from targets.fpga.parts import percent
 
     device = _device(report.part, report.available)
     return {
         **report.to_json(),
         "percent": percent(report.values, device) if device else {},
-        "fits": fits(report.values, device) if device else None,
+        "fits": _fits(report.values, device),
         "kernel_latency_s": {name: seconds for name, _, seconds in _latencies(report.values)},
     }
 
@@ -135,6 +135,13 @@ def _device(part: str | None, available: Mapping[str, int | None]) -> Device | N
     except ConfigError:
         device = None
     return as_reported(device, available)
+
+
+def _fits(values: Mapping[str, Any], device: Device | None) -> bool | None:
+    """Whether a design fits; None where that is not known, as where blocks are not in its numbers."""
+    from targets.fpga.parts import fits
+
+    return None if device is None or values.get("black_boxes") else fits(values, device)
 
 
 def _latencies(values: Mapping[str, Any]) -> list[tuple[str, float, float]]:
@@ -188,7 +195,7 @@ def _merged(folder: str, reports: Sequence[HardwareReport]) -> str:
 
 
 def _used(values: Mapping[str, Any], device: Device | None) -> list[str]:
-    from targets.fpga.parts import fits, percent
+    from targets.fpga.parts import percent
 
     rows = [["  resource", "used", "of", "%"]]
     share = percent(values, device) if device else {}
@@ -199,7 +206,7 @@ def _used(values: Mapping[str, Any], device: Device | None) -> list[str]:
             rows.append([f"  {title}", used, there, f"{share[name]:.1f}" if name in share else ""])
     if len(rows) == 1:
         return []
-    verdict = fits(values, device) if device else None
+    verdict = _fits(values, device)
     word = {True: "yes", False: "no", None: "not known"}[verdict]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = [

@@ -295,6 +295,29 @@ def test_blocks_of_a_linked_design_are_not_its_synthesis(tmp_path: Path) -> None
     assert copy in find_reports(folder)
 
 
+def test_a_design_with_black_boxes_is_not_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Vivado synthesizes the blocks of a block design apart: what is left of it is a few LUT of glue."""
+    content = (FILES / "vivado_2020.1_synth_7series.rpt").read_text()
+    head, title, tail = content.partition("8. Black Boxes\n--------------\n")
+    names = ("+----------+------+", "| Ref Name | Used |")
+    table = "\n".join((names[0], names[1], names[0]))
+    assert tail.count(table) == 2  # no black boxes, no netlists
+    boxes = "\n".join((table, "| dma_0    |    1 |", "| net_0    |    2 |", names[0]))
+    path = tmp_path / "wrapper_utilization_synth.rpt"
+    path.write_text(head + title + tail.replace(table, boxes, 1))
+    found = read_report(path)
+    assert found.values["black_boxes"] == 3
+    assert merge([found])["synth"] == {}
+    (line,) = problems([found])
+    assert "3 blocks were synthesized apart" in line
+    assert run_cli(["fpga", "report", str(path)]) == 0
+    assert "fits: not known" in capsys.readouterr().out
+    # Netlists of blocks that were linked in are in the numbers.
+    place = head + title + table + tail.partition(table)[2].replace(table, boxes, 1)
+    path.write_text(place)
+    assert "black_boxes" not in read_report(path).values
+
+
 def test_the_same_said_differently() -> None:
     first, second = made(values={"lut": 5}, file="a.rpt"), made(values={"lut": 6}, file="b.rpt")
     assert problems([second, first]) == ["lut is 5 in a.rpt and 6 in b.rpt; the latter counts."]

@@ -19,7 +19,8 @@ def merge(reports: Iterable[HardwareReport]) -> dict[str, Any]:
 
     Returns:
         `hls_est`, `synth`, `impl`: resources of that stage, with `top` and, where reports say it,
-        `available`. Of several designs in one stage, the one that HLS made, or the largest;
+        `available`. Of several designs in one stage, the one that HLS made, or the largest; those with
+        black boxes do not count;
         `cycles`: of HLS, or of the co-simulation where that passed (`source` says which), with
         `clock_target_ns`, `clock_estimate_ns` and `cosim_status`;
         `timing`, `power`: with `stage`. All are empty where no report says anything.
@@ -28,7 +29,7 @@ def merge(reports: Iterable[HardwareReport]) -> dict[str, Any]:
     merged: dict[str, Any] = {name: {} for name in (*STAGES, "cycles", "timing", "power")}
     kernel = _top([report for report in known if report.kind == "csynth"])
     for stage in STAGES:
-        counted = [report for report in known if report.stage == stage and report.kind in _COUNTING]
+        counted = [report for report in known if report.stage == stage and _counts(report)]
         top = _top(counted, kernel)
         for report in counted:
             if report.top == top:
@@ -72,6 +73,11 @@ def _top(reports: Sequence[HardwareReport], preferred: str | None = None) -> str
     parts = {row.get("module", row["name"]) for report in reports for row in report.modules}
     own = [report for report in reports if report.top not in parts] or list(reports)
     return max(own, key=lambda report: report.values.get("lut") or 0).top if own else None
+
+
+def _counts(report: HardwareReport) -> bool:
+    """Whether its resources are those of a whole design."""
+    return report.kind in _COUNTING and not report.values.get("black_boxes")
 
 
 def _weight(report: HardwareReport) -> tuple[int, bool, bool, bool, int, bool, str]:
@@ -121,6 +127,11 @@ def _own(report: HardwareReport) -> list[str]:
         found.append(f"{file}: the co-simulation did not pass ({status or 'no status'}).")
     if report.stage is None and report.kind not in ("cosim", "timing"):
         found.append(f"{file}: neither synthesized nor placed; its numbers are not used.")
+    if boxes := values.get("black_boxes"):
+        found.append(
+            f"{file}: {boxes} blocks were synthesized apart (black boxes), and are not in its numbers, which "
+            "are not used."
+        )
     return found + _available(report)
 
 
@@ -165,7 +176,7 @@ def _parts(reports: Sequence[HardwareReport]) -> list[str]:
 def _tops(reports: Sequence[HardwareReport]) -> list[str]:
     found = []
     for stage in STAGES:
-        here = [report for report in reports if report.stage == stage and report.kind in _COUNTING]
+        here = [report for report in reports if report.stage == stage and _counts(report)]
         tops = sorted({report.top for report in here if report.top})
         if len(tops) > 1:
             found.append(f"The reports of stage {stage} are of several designs ({', '.join(tops)}).")

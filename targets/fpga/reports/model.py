@@ -48,6 +48,7 @@ class HardwareReport:
             `_ns` nanoseconds, `_w` watts, `_c` degrees Celsius.
             `failing_endpoints` sums setup, hold and pulse width checks.
             `clock_ns` is the period of the only clock, or of the one with most endpoints.
+            `black_boxes`: blocks that were synthesized apart and are not in the resources; absent for none.
         available: what the device has, by the names in RESOURCES.
         modules: rows of a hierarchy (name, level, resources or power_w) or clocks (name, period_ns,
             frequency_mhz).

@@ -88,6 +88,8 @@ def read_utilization(text: Text) -> HardwareReport:
             _sites(text, table, values, available)
         elif table.labels[:2] == ("Instance", "Module") and "Total LUTs" in table.labels:
             modules = _hierarchy(text, table)
+        elif table.labels == ("Ref Name", "Used") and table.title.endswith("Black Boxes"):
+            values["black_boxes"] = sum(count(row[1], text, line) or 0 for line, row in table.rows)
     if modules:
         tops = [row for row in modules if row["level"] == 0]
         if len(tops) != 1:

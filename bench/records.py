@@ -15,11 +15,15 @@ A record is written once and never changed. Kinds and what their `task` and `res
              timer: {resolution_ns, overhead_ns},
              entries: {name: {load_ns, first_call_ns, error|null, scopes: {invoke: ScopeTimes, ...}}}}
     The second loading of the baseline (A/A twin) is the entry `baseline@twin`.
+`energy` - no task: what a power meter saw while an evaluated cell ran (`bench energy --into`).
+    task: {kind, sweep, cell, evaluate: key, trace: {file, sha256}}
+    result: `targets.pynq.energy.EnergyReport.to_json()`; inputs: those of the evaluate record
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -32,11 +36,18 @@ from bench.errors import StoreError
 SCHEMA_VERSION = 1
 Status = Literal["ok", "failed", "skipped", "timeout"]
 STATUSES: tuple[Status, ...] = ("ok", "failed", "skipped", "timeout")
-KINDS = ("build", "evaluate", "measure")
+#: kinds of tasks, and with what else there are records of
+TASKS = ("build", "evaluate", "measure")
+KINDS = (*TASKS, "energy")
 TWIN = "baseline@twin"
 
 #: version found in a file -> function that lifts its JSON object by one version
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def energy_key(evaluate: str) -> str:
+    """Key of the energy record that belongs to an evaluate record."""
+    return hashlib.sha256(f"energy {evaluate}".encode()).hexdigest()
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bench.cells import CellSpec, Sweep
 from bench.errors import BenchError
-from bench.records import KINDS
+from bench.records import TASKS
 from bench.registry import TARGETS
 
 State = Literal["cached", "run", "failed", "skipped"]
@@ -100,7 +100,7 @@ class Plan:
             elif task.state == "failed":
                 failed.setdefault(task.reason or "", []).append(task.label)
         return {
-            "tasks": {kind: {s: n for (k, s), n in counts.items() if k == kind} for kind in KINDS},
+            "tasks": {kind: {s: n for (k, s), n in counts.items() if k == kind} for kind in TASKS},
             "cells": len(self.cells),
             "not_applicable": inapplicable,
             "skipped": skipped,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bench.report.column import Column
 from bench.report.metrics import COST, HARDWARE, LINKS, SIZE_FACTS
+from bench.report.metrics_board import BOARD, ENERGY
 from bench.report.read import BASELINE
-from bench.report.tables import Column, Table, TableRow
+from bench.report.tables import Table, TableRow
 from bench.report.view import BOARDS, base_name
 
 FAMILIES = ("accuracy", "size", "CPU", "TFLite", "FPGA", "board", "energy")
@@ -12,7 +14,8 @@ _OF_METRIC = {
     **dict.fromkeys(("accuracy", "accuracy_delta", "agreement", "errors"), "accuracy"),
     **dict.fromkeys((*SIZE_FACTS, "file_ratio", "gzip_ratio"), "size"),
     **dict.fromkeys((*COST, *LINKS, *HARDWARE), "FPGA"),
-    **dict.fromkeys(("energy", "energy_model"), "energy"),
+    **dict.fromkeys((metric.name for metric in BOARD), "board"),
+    **dict.fromkeys((*(metric.name for metric in ENERGY), "energy_model", "power_estimate"), "energy"),
 }
 _OF_TARGET = {"keras": "CPU", "tflite": "TFLite", **dict.fromkeys(BOARDS, "board")}
 #: Metrics that compare with the baseline, so that the baseline has none.

@@ -20,6 +20,7 @@ class Scale(NamedTuple):
 PERCENT, POINTS, ONE = Scale(100, "%"), Scale(100, "points"), Scale(1, "")
 _SECONDS = (Scale(1, "s"), Scale(1e3, "ms"), Scale(1e6, "µs"), Scale(1e9, "ns"))
 _JOULES = (Scale(1, "J"), Scale(1e3, "mJ"), Scale(1e6, "µJ"), Scale(1e9, "nJ"), Scale(1e12, "pJ"))
+_WATTS = (Scale(1, "W"), Scale(1e3, "mW"))
 _HERTZ = (Scale(1e-6, "MHz"), Scale(1e-3, "kHz"), Scale(1, "Hz"))
 _BYTES = (Scale(1e-6, "MB"), Scale(1e-3, "kB"), Scale(1, "B"))
 
@@ -27,7 +28,13 @@ _BYTES = (Scale(1e-6, "MB"), Scale(1e-3, "kB"), Scale(1, "B"))
 def scale_for(unit: str, values: Iterable[float]) -> Scale:
     """The unit in which the median of positive values is 0.3 to 300 (bytes: 10 to 10,000)."""
     known = sorted(value for value in values if value > 0 and math.isfinite(value))
-    choices = {"s": _SECONDS, "bytes": _BYTES, "J": _JOULES, "Hz": _HERTZ}.get(unit)
+    choices = {
+        "s": _SECONDS,
+        "bytes": _BYTES,
+        "J": _JOULES,
+        "W": _WATTS,
+        "Hz": _HERTZ,
+    }.get(unit)
     if choices is None:
         return Scale(1, "" if unit == "1" else unit)
     if not known:

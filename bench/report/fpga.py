@@ -70,22 +70,22 @@ def origin_of(cell: Cell) -> str:
 
 def _emulated(cell: Cell) -> bool:
     result = cell.evaluate.result if cell.evaluate is not None else {}
-    return _part(_part(result, "board"), "board").get("emulated") is True
+    return part_of(part_of(result, "board"), "board").get("emulated") is True
 
 
-def _number(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
     known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if known else None
 
 
-def _part(facts: dict[str, Any], name: str) -> dict[str, Any]:
+def part_of(facts: dict[str, Any], name: str) -> dict[str, Any]:
     found = facts.get(name)
     return found if isinstance(found, dict) else {}
 
 
 def fixed_facts(cell: Cell) -> dict[str, Any]:
     """Facts of the step that made the fixed-point network; empty where there is none."""
-    return next((facts for facts in reversed(cell.chain_facts) if _part(facts, "cost")), {})
+    return next((facts for facts in reversed(cell.chain_facts) if part_of(facts, "cost")), {})
 
 
 def size_facts(cell: Cell) -> dict[str, Any]:
@@ -94,8 +94,8 @@ def size_facts(cell: Cell) -> dict[str, Any]:
     if not facts:
         return {} if is_design(cell) else cell.facts
     layers = [layer for layer in facts.get("layers") or () if isinstance(layer, dict)]
-    cost = _part(facts, "cost")
-    counted = sum(_number(layer.get("params")) or 0.0 for layer in layers) or None
+    cost = part_of(facts, "cost")
+    counted = sum(finite(layer.get("params")) or 0.0 for layer in layers) or None
     params = facts.get("params", counted)
     nonzero = facts.get("params_nonzero", cost.get("weights_nonzero"))
     found = {
@@ -105,7 +105,7 @@ def size_facts(cell: Cell) -> dict[str, Any]:
         "sparsity": facts.get("sparsity"),
         "sparsity_all": facts.get("sparsity_all"),
     }
-    if found["sparsity_all"] is None and params and _number(nonzero) is not None:
+    if found["sparsity_all"] is None and params and finite(nonzero) is not None:
         found["sparsity_all"] = 1 - nonzero / params
     # What runs on hardware has a file of its own.
     return found if is_design(cell) else found | cell.facts
@@ -113,13 +113,13 @@ def size_facts(cell: Cell) -> dict[str, Any]:
 
 def cost(cell: Cell) -> Iterator[Finding]:
     """Cost of the fixed-point network, counted in it; its energy is a model."""
-    found = _part(fixed_facts(cell), "cost")
+    found = part_of(fixed_facts(cell), "cost")
     for name in ("macs", "bops", "ebops", "weight_bits"):
-        value = _number(found.get(name))
+        value = finite(found.get(name))
         if value is not None:
             yield Finding(name, value)
     if found:
-        energy, source = _number(found.get("energy_pj")), str(found.get("energy_source") or "")
+        energy, source = finite(found.get("energy_pj")), str(found.get("energy_source") or "")
         if energy is not None:
             yield Finding("energy_model", energy * 1e-12, origin=MODELLED, reason=source)
         else:
@@ -132,7 +132,7 @@ def agreement(cell: Cell) -> Iterator[Finding]:
     for link in links if isinstance(links, list) else ():
         if not isinstance(link, dict):
             continue
-        n, mismatches = _number(link.get("n")), _number(link.get("mismatches"))
+        n, mismatches = finite(link.get("n")), finite(link.get("mismatches"))
         if not n or mismatches is None:
             continue
         scope, ends = f"{link.get('of')} vs {link.get('against')}", {link.get("of"), link.get("against")}
@@ -140,12 +140,12 @@ def agreement(cell: Cell) -> Iterator[Finding]:
         origin = origin_of(cell) if "board" in ends else SIMULATED if simulated else MEASURED
         items = int(n)
         yield Finding("mismatches", mismatches, scope, origin, n=items)
-        exact, layer = _number(link.get("bit_exact")), link.get("first_layer")
+        exact, layer = finite(link.get("bit_exact")), link.get("first_layer")
         if exact is not None:
             reason = f"{LAYER}{layer} on" if layer else ""
             yield Finding("bit_exact", exact / n, scope, origin, n=items, reason=reason)
         for name, key in (("max_abs_diff", "max_abs_diff"), ("sqnr", "sqnr_db")):
-            value = _number(link.get(key))
+            value = finite(link.get(key))
             if value is not None:
                 yield Finding(name, value, scope, origin, n=items)
 
@@ -157,7 +157,7 @@ def hardware(cell: Cell) -> Iterator[Finding]:
         sources.append((cell.evaluate.result, SIMULATED))
     found: dict[tuple[str, str, str, str], Finding] = {}
     for facts, usual in sources:
-        if told := _part(facts, "hardware"):
+        if told := part_of(facts, "hardware"):
             named = told.get("origin", facts.get("origin"))
             origin = named if named in ORIGINS else usual
             for one in (*_resources(told, origin), *_timing(told, origin)):
@@ -190,14 +190,14 @@ def _at_asked_clock(found: Iterable[Finding]) -> Iterator[Finding]:
 
 def _resources(told: dict[str, Any], origin: str) -> Iterable[Finding]:
     """Numbers by stage. Shares and whether it fits name the device as their scope."""
-    device = str(_part(told, "device").get("name") or "device")
+    device = str(part_of(told, "device").get("name") or "device")
     tool = str(told.get("tool") or "")
     made_by = f"{BY}{tool}" if tool else ""
-    percent, fits = _part(told, "percent"), _part(told, "fits")
+    percent, fits = part_of(told, "percent"), part_of(told, "fits")
     for stage in STAGES:
-        used, shares = _part(told, stage), _part(percent, stage)
+        used, shares = part_of(told, stage), part_of(percent, stage)
         for name in RESOURCES:
-            value, share = _number(used.get(name)), _number(shares.get(name))
+            value, share = finite(used.get(name)), finite(shares.get(name))
             if value is not None:
                 yield Finding(name, value, "", origin, stage, reason=made_by)
             if share is not None:
@@ -209,9 +209,9 @@ def _resources(told: dict[str, Any], origin: str) -> Iterable[Finding]:
 
 
 def _timing(told: dict[str, Any], origin: str) -> Iterable[Finding]:
-    cycles, timing, power = (_part(told, name) for name in ("cycles", "timing", "power"))
+    cycles, timing, power = (part_of(told, name) for name in ("cycles", "timing", "power"))
     # Timing and power are those of the furthest netlist there is.
-    netlist = next((stage for stage in ("impl", "synth") if _part(told, stage)), "impl")
+    netlist = next((stage for stage in ("impl", "synth") if part_of(told, stage)), "impl")
     nanoseconds = 1e-9
     confidence = power.get("power_confidence")
     told_by = f"confidence: {confidence}" if confidence else ""
@@ -227,6 +227,6 @@ def _timing(told: dict[str, Any], origin: str) -> Iterable[Finding]:
         ("slack", timing.get("wns_ns"), nanoseconds, "", netlist, ""),
         ("power_estimate", power.get("power_total_w"), 1.0, "", netlist, told_by),
     ):
-        number = _number(value)
+        number = finite(value)
         if number is not None:
             yield Finding(metric, number * factor, scope, origin, stage, reason=reason)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from bench.report.metric import Metric
+from bench.report.metrics_board import BOARD, ENERGY
 
 #: Columns of the tidy frame, in order.
 COLUMNS = (
@@ -35,9 +35,9 @@ COLUMN_DOCS = {
     "value": "the number, in `unit`; empty where there is none, never zero for missing",
     "low": "lower end of the 95 % interval; empty where there is none",
     "high": "upper end of the 95 % interval",
-    "unit": "s, bytes, J, W, Hz, dB, or 1 for counts, shares and ratios",
+    "unit": "s, bytes, J, W, Hz, 1/s, dB, or 1 for counts, shares and ratios",
     "scope": "what a latency covers: invoke, end_to_end, …; what is compared (`csim vs qkeras`); "
-    "of which device a share is",
+    "of which device a share is; phase or batch of a board; rails or meter of an energy",
     "origin": "how the number was got: measured, simulated, estimated, modelled",
     "stage": "for FPGA resources: hls_est, synth, impl",
     "n": "what the number rests on: test items, latency samples, or seeds in aggregated rows",
@@ -65,24 +65,6 @@ RESOURCES = {
 
 NOT_APPLICABLE = "not applicable: "
 NOT_RUN = "not run yet"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric.
-
-    Attributes:
-        unit: SI unit in the frame (`s`, `bytes`, `1`).
-        better: which direction is better; None where neither is.
-        summary: how rows aggregated over seeds are made.
-    """
-
-    name: str
-    title: str
-    unit: str
-    better: Literal["higher", "lower"] | None
-    definition: str
-    summary: str = "mean over seeds, t interval between seeds"
 
 
 _LATENCY = "median of the rounds' medians over the measured seeds; with one seed its own interval"
@@ -189,7 +171,6 @@ METRICS: dict[str, Metric] = {
             "higher",
             "calls per second, median over rounds (protocol mlperf)",
         ),
-        Metric("energy", "energy", "J", "lower", "energy of one inference"),
         Metric(
             "mismatches",
             "mismatches",
@@ -308,6 +289,8 @@ METRICS: dict[str, Metric] = {
             "1 where the design fits on the device, 0 where not",
             "share of the seeds whose design fits",
         ),
+        *BOARD,
+        *ENERGY,
     )
 }
 
@@ -347,6 +330,8 @@ HARDWARE = frozenset(
         *(f"{name}_share" for name in RESOURCES),
     )
 )
+#: Kept apart by scope, stage and origin: numbers of designs, boards and meters.
+PLACED = HARDWARE | {metric.name for metric in (*BOARD, *ENERGY)}
 
 
 def markdown_table() -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError
-from bench.records import Record
+from bench.records import Record, energy_key
 from bench.report.metrics import NOT_APPLICABLE, NOT_RUN
 from bench.store import Store
 
@@ -70,6 +70,7 @@ class Cell:
     builds: list[Record | None] = field(default_factory=list)
     teacher: list[Record | None] = field(default_factory=list)
     evaluate: Record | None = None
+    energy: Record | None = None
 
     @property
     def model(self) -> str:
@@ -183,12 +184,18 @@ def read_sweep(results: Path | str, name: str) -> SweepData:
 
     cells = []
     rounds: Rounds = {}
+    metered = store.keys("energy")
     for entry in manifest["cells"]:
         cell = Cell(entry)
         cell.builds = [read("build", key) for key in entry.get("build_keys") or ()]
         cell.teacher = [read("build", key) for key in entry.get("teacher_keys") or ()]
         if entry.get("evaluate_key"):
             cell.evaluate = read("evaluate", entry["evaluate_key"])
+            key = energy_key(entry["evaluate_key"])
+            energy = read("energy", key) if key in metered else None
+            # A trace of an artifact that has been made anew since is not of this one.
+            if energy is not None and cell.evaluate is not None and energy.inputs == cell.evaluate.inputs:
+                cell.energy = energy
         if cell.measure_keys and cell.measure_keys not in rounds:
             found = [read("measure", key) for key in cell.measure_keys]
             rounds[cell.measure_keys] = [record for record in found if record is not None]

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from bench.report import formats, tables_fpga
+from bench.report import formats, tables_board, tables_fpga
+from bench.report.column import Column
 from bench.report.formats import PERCENT, POINTS, Scale
 from bench.report.metrics import METRICS, NOT_APPLICABLE, NOT_RUN
 from bench.report.view import (
@@ -24,24 +25,6 @@ MARKS = {"noisy": "~", "unstable": "!"}
 #: Columns up to this priority are the main table; the others are details.
 MAIN = 8
 SIZES = ("file_bytes", "gzip_bytes")
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column.
-
-    Attributes:
-        priority: lower is kept longer where there is little room.
-        definition: what the number is, with scope and origin.
-        unit: shown unit.
-    """
-
-    key: str
-    group: str
-    title: str
-    unit: str
-    definition: str
-    priority: int
 
 
 @dataclass(frozen=True)
@@ -209,6 +192,7 @@ def comparison(view: ModelView) -> Table:
         for place, scope in enumerate(view.scopes(target)):
             _latency(builder, target, scope, place)
     tables_fpga.add_columns(builder, view)
+    tables_board.add_columns(builder, view)
     fronts: dict[str, list[str]] = {variant: [] for variant in view.variants}
     for variant in size_front(view):
         fronts[variant].append("size")
@@ -242,7 +226,7 @@ def _remarks(view: ModelView) -> list[str]:
     for variant, text in CONTROLS.items():
         if variant in view.variants:
             remarks.append(f"{variant} is a {text}.")
-    return remarks + tables_fpga.remarks(view)
+    return [*remarks, *tables_fpga.remarks(view), *tables_board.remarks(view)]
 
 
 def _accuracy(builder: Builder) -> None:

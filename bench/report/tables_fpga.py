@@ -6,17 +6,22 @@ One column holds one metric of one stage and one origin. Where a number is missi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.report import formats
+from bench.report.column import Column
+from bench.report.formats import Scale
 from bench.report.fpga import BY
-from bench.report.metrics import LINKS, METRICS, NOT_APPLICABLE, NOT_RUN, RESOURCES, STAGES
-from bench.report.view import ModelView, Number, Place, base_name
+from bench.report.metrics import METRICS, NOT_APPLICABLE, NOT_RUN, RESOURCES, STAGES
+from bench.report.view import ModelView, Number, Place, base_name, short_name
 
 if TYPE_CHECKING:
-    from bench.report.tables import Builder, Column, Table
+    from bench.report.tables import Builder, Table
+
+#: by variant
+Numbers = dict[str, Number]
 
 #: beginnings of the titles of groups with figures of hardware
 HARDWARE_GROUPS = ("FPGA timing", *("FPGA " + name for name in ("HLS", "synthesis", "implementation")))
@@ -25,70 +30,54 @@ FIRST = ("kernel_latency", "cycles", "fmax", "lut", "ff", "dsp", "bram18")
 STAGE_NAMES = {"hls_est": "HLS estimate", "synth": "synthesis", "impl": "implementation"}
 NO_LINK = NOT_APPLICABLE + "the chain of this variant has no such link"
 NO_COST = "not recorded by the step that made the fixed-point network"
+#: of the network in fixed point, and the columns' priorities
+COSTS = (("weight_bits", 7), ("ebops", 8), ("energy_model", 9), ("bops", 14), ("macs", 14))
 TIMING = ("kernel_latency", "clock_target", "cycles", "interval")
 AT_STAGE = ("clock_bound", "fmax", "clock", "slack", "power_estimate")
 
 
 def add_columns(builder: Builder, view: ModelView) -> None:
     """Only what the data bear: nothing at all without an FPGA target."""
-    from bench.report.tables import Column
-
     targets = view.fpga_targets
     several = len(targets) > 1
 
     def put(
         group: str,
-        target: str,
+        names: list[str],
         metric: str,
         place: Place,
-        found: dict[str, Number],
+        found: Numbers,
         absent: str,
         priority: int,
         title: str = "",
         unit: str = "",
     ) -> None:
-        known = [number for number in found.values() if number.known]
-        if not known:
-            return
-        write, shown = _writer(metric, known)
-        text = f"{METRICS[metric].definition} [{', '.join(filter(None, (target, *place)))}]"
-        key = ":".join(filter(None, (metric, target, *place)))
-        group = f"{group} ({target})" if several else group
-        column = Column(key, group, title or METRICS[metric].title, unit or shown, text, priority)
-        missing = {v: _missing(view, v, target, absent) for v in view.variants if v not in found}
-        builder.put(column, {**missing, **found}, lambda _, number: write(number))
+        group = f"{group} ({_named(names)})" if several else group
+        missing = {v: missing_cell(view, v, names[0], absent) for v in view.variants if v not in found}
+        put_column(
+            builder,
+            *(group, names[0], metric, place, {**missing, **found}, priority),
+            title=title,
+            unit=unit,
+            also=names[1:],
+        )
 
-    for metric, priority in (
-        ("weight_bits", 7),
-        ("ebops", 8),
-        ("energy_model", 9),
-        ("bops", 14),
-        ("macs", 14),
-    ):
-        for target in [t for t in view.distinct(metric) if t in targets]:
-            found = _by_variant(view, target, metric, "")
-            origin = next((number.origin for number in found.values() if number.known), "")
-            put("FPGA cost", target, metric, ("", "", origin), found, NO_COST, priority)
-    for target in targets:
-        if not any(view.known(target, "file_bytes")):
-            for metric, priority in (("params_nonzero", 13), ("sparsity", 13)):
-                found = _by_variant(view, target, metric, "")
-                origin = next((number.origin for number in found.values() if number.known), "")
-                if target in view.distinct(metric):
-                    put("FPGA cost", target, metric, ("", "", origin), found, NO_COST, priority)
-    for target in _distinct_links(view):
-        for link in view.links(target):
-            simulated = link.startswith("csim")
-            for metric, title in (("mismatches", link), ("bit_exact", "bit-exact"), ("sqnr", "SQNR")):
-                priority = 14 if metric == "sqnr" else 8 if simulated and metric == "mismatches" else 10
-                found = _by_variant(view, target, metric, link)
-                origin = next((number.origin for number in found.values() if number.known), "")
-                put("FPGA agreement", target, metric, (link, "", origin), found, NO_LINK, priority, title)
+    def cost(metric: str, among: list[str], priority: int) -> None:
+        for names, numbers in shared(among, lambda target: _by_variant(view, target, metric, "")):
+            place = ("", "", next(number.origin for number in numbers.values() if number.known))
+            put("FPGA cost", names, metric, place, numbers, NO_COST, priority)
+
+    for metric, priority in COSTS:
+        cost(metric, targets, priority)
+    designs = [target for target in targets if not any(view.known(target, "file_bytes"))]
+    for metric in ("params_nonzero", "sparsity"):
+        cost(metric, designs, 13)
+    _links(view, put)
     for target in targets:
         for metric in TIMING:
             for place, found in view.hardware(target, metric).items():
                 title, priority = f"FPGA timing, {place[2]}", 8 if metric == "kernel_latency" else 11
-                put(title, target, metric, place, found, NOT_RUN, priority)
+                put(title, [target], metric, place, found, NOT_RUN, priority)
         tools = _tools(view, target)
         for stage in STAGES:
             for metric in (*(m for name in RESOURCES for m in (name, f"{name}_share")), "fits", *AT_STAGE):
@@ -99,7 +88,81 @@ def add_columns(builder: Builder, view: ModelView) -> None:
                         unit = f"% of {place[0]}" if share else place[0] if metric == "fits" else ""
                         head = RESOURCES[metric.removesuffix("_share")][0] if share else ""
                         priority = 9 if share or metric == "fits" else 12
-                        put(title, target, metric, place, found, NOT_RUN, priority, head, unit)
+                        put(title, [target], metric, place, found, NOT_RUN, priority, head, unit)
+
+
+def _links(view: ModelView, put: Callable[..., None]) -> None:
+    """Agreement along the chain, each link once for all targets that agree on it."""
+    links = dict.fromkeys(link for target in view.fpga_targets for link in view.links(target))
+    for link in links:
+        among = [target for target in view.fpga_targets if link in view.links(target)]
+        for metric, title in (("mismatches", link), ("bit_exact", "bit-exact"), ("sqnr", "SQNR")):
+            main = metric == "mismatches" and link.startswith(("csim", "board"))
+            priority = 14 if metric == "sqnr" else 8 if main else 10
+            for names, numbers in shared(
+                among,
+                lambda target, metric=metric, link=link: _by_variant(view, target, metric, link),  # type: ignore[misc]
+            ):
+                place = (link, "", next(number.origin for number in numbers.values() if number.known))
+                put("FPGA agreement", names, metric, place, numbers, NO_LINK, priority, title)
+
+
+def put_column(
+    builder: Builder,
+    group: str,
+    target: str,
+    metric: str,
+    place: Place,
+    numbers: Mapping[str, Number | None],
+    priority: int,
+    *,
+    title: str = "",
+    unit: str = "",
+    also: Sequence[str] = (),
+    scale: Scale | None = None,
+) -> None:
+    """One column of one metric, place and origin; none where no variant has it.
+
+    Args:
+        also: other targets that it speaks of.
+        scale: None: one that fits the numbers.
+    """
+    known = [number for number in numbers.values() if number is not None and number.known]
+    if not known:
+        return
+    write, shown = _writer(metric, known, scale)
+    about = ", ".join(filter(None, (target, *also, *place)))
+    key = ":".join(filter(None, (metric, target, *place)))
+    text = f"{METRICS[metric].definition} [{about}]"
+    column = Column(key, group, title or METRICS[metric].title, unit or shown, text, priority)
+    builder.put(column, numbers, lambda _, number: write(number))
+
+
+def shared(
+    targets: Sequence[str], numbers_of: Callable[[str], Numbers]
+) -> Iterator[tuple[list[str], Numbers]]:
+    """(targets, numbers by variant): targets whose numbers never contradict each other are told once, with
+    the numbers of all of them. What no variant of both has is no agreement."""
+    groups: list[tuple[list[str], Numbers]] = []
+    for target in targets:
+        numbers = numbers_of(target)
+        known = {variant: number for variant, number in numbers.items() if number.known}
+        if not known:
+            continue
+        for names, others in groups:
+            both = [(known[v], others[v]) for v in known if v in others and others[v].known]
+            if both and all(one.value == two.value and one.origin == two.origin for one, two in both):
+                names.append(target)
+                others |= known
+                break
+        else:
+            groups.append(([target], dict(numbers)))
+    yield from groups
+
+
+def _named(targets: Sequence[str]) -> str:
+    """One by its whole name; several without options that make no difference here."""
+    return targets[0] if len(targets) == 1 else ", ".join(dict.fromkeys(map(short_name, targets)))
 
 
 def _tools(view: ModelView, target: str) -> dict[tuple[str, str], str]:
@@ -116,25 +179,12 @@ def _tools(view: ModelView, target: str) -> dict[tuple[str, str], str]:
     return {place: f" {BY}{' and '.join(names)}" for place, names in found.items() if names}
 
 
-def _distinct_links(view: ModelView) -> list[str]:
-    """FPGA targets whose agreement differs: options of the design often change none of it."""
-    seen: dict[tuple[str, str], str] = {}
-    for target in view.fpga_targets:
-        found = {
-            (metric, link): _by_variant(view, target, metric, link)
-            for link in view.links(target)
-            for metric in LINKS
-        }
-        seen.setdefault((base_name(target), repr(found)), target)
-    return list(seen.values())
-
-
 def _by_variant(view: ModelView, target: str, metric: str, scope: str) -> dict[str, Number]:
     numbers = {variant: view.get(variant, target, metric, scope) for variant in view.variants}
     return {variant: number for variant, number in numbers.items() if number is not None}
 
 
-def _missing(view: ModelView, variant: str, target: str, absent: str) -> Number | None:
+def missing_cell(view: ModelView, variant: str, target: str, absent: str) -> Number | None:
     """Why a variant has no number: what became of its cell, else what is missing; None without a cell."""
     outcome = view.get(variant, target, "accuracy")
     if outcome is None or not outcome.known:
@@ -142,19 +192,21 @@ def _missing(view: ModelView, variant: str, target: str, absent: str) -> Number 
     return Number(math.nan, math.nan, math.nan, None, "skipped", absent)
 
 
-def _writer(metric: str, known: list[Number]) -> tuple[Callable[[Number], str], str]:
+def _writer(
+    metric: str, known: list[Number], scale: Scale | None = None
+) -> tuple[Callable[[Number], str], str]:
     """How numbers of a metric are written, and in which unit."""
     values = [number.value for number in known]
     if metric == "fits":
         return _yes_or_no, ""
     if metric == "mismatches":
         return lambda x: formats.count(x.value), "classes differ"
-    if metric == "bit_exact" or metric.endswith("_share") or metric == "sparsity":
+    if metric in ("bit_exact", "fit_r2", "sparsity") or metric.endswith("_share"):
         return lambda x: _share(x.value), "%"
     unit = METRICS[metric].unit
     if unit == "1":
         return lambda x: formats.count(x.value), ""
-    scale = formats.scale_for(unit, values)
+    scale = scale or formats.scale_for(unit, values)
     return lambda x: formats.plain(x.value * scale.factor), scale.unit
 
 

@@ -8,7 +8,8 @@ import unicodedata
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.report.tables import MAIN, Column, Table, comparison
+from bench.report.column import Column
+from bench.report.tables import MAIN, Table, comparison
 from bench.report.tables_fpga import EVERY_BIT, hardware_tables, is_hardware
 from bench.report.view import views
 

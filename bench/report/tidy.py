@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bench.errors import StoreError
-from bench.report import fpga
+from bench.report import board, fpga
 from bench.report.fpga import MEASURED
 from bench.report.metrics import COLUMNS, METRICS, SIZE_FACTS, scope_order
 from bench.report.read import BASELINE, Cell, Outcome, SweepData, read_sweep, sweep_names, uncollected
@@ -124,7 +124,7 @@ def rows(data: SweepData) -> Iterator[Row]:
                 found += _accuracy_rows(data, cell, baseline, scores)
                 found += _size_rows(data, cell, baseline)
                 found += _latency_rows(data, cell, latencies)
-                found += _fpga_rows(data, cell)
+                found += _device_rows(data, cell)
             yield from found
             yield from _aggregate(found, _paired(group, baselines, scores))
 
@@ -182,13 +182,13 @@ def _size_rows(data: SweepData, cell: Cell, baseline: Cell | None) -> Iterator[R
             yield Row(*base, ratio, other / mine, unit="1", origin=MEASURED)
 
 
-def _fpga_rows(data: SweepData, cell: Cell) -> Iterator[Row]:
+def _device_rows(data: SweepData, cell: Cell) -> Iterator[Row]:
     if not cell.build_outcome.ok:
         return
     base = _base(data, cell)
     found = [*fpga.cost(cell), *fpga.hardware(cell)]
     if cell.evaluate_outcome.ok:
-        found += fpga.agreement(cell)
+        found += [*fpga.agreement(cell), *board.findings(cell)]
     for one in found:
         status = "skipped" if one.value is None else "ok"
         yield Row(

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.report.metrics import COST, HARDWARE, LINKS, STAGES, scope_order
+from bench.report.metrics import COST, HARDWARE, LINKS, PLACED, STAGES, scope_order
 from bench.report.read import BASELINE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Where a number of a design belongs: (scope, stage, origin).
+#: Where a number of a design, board or meter belongs: (scope, stage, origin).
 Place = tuple[str, str, str]
 
 CONTROLS = {
@@ -75,7 +75,7 @@ class ModelView:
             number = Number(
                 value, low, high, int(n) if isinstance(n, int) else None, status, reason, scope, origin
             )
-            if metric in HARDWARE:
+            if metric in PLACED:
                 if not isinstance(seed, int):
                     places = self._hardware.setdefault((target, metric), {})
                     places.setdefault((scope, stage, origin), {})[variant] = number
@@ -127,7 +127,8 @@ class ModelView:
                 yield variant, number
 
     def hardware(self, target: str, metric: str) -> dict[Place, dict[str, Number]]:
-        """Numbers of a design over all seeds: (scope, stage, origin) -> variant -> number, by stage."""
+        """Numbers of a design, board or meter over all seeds: (scope, stage, origin) -> variant -> number,
+        by stage."""
         found = self._hardware.get((target, metric), {})
         order = {stage: place for place, stage in enumerate(STAGES)}
         return dict(sorted(found.items(), key=lambda item: (order.get(item[0][1], -1), item[0])))
@@ -143,7 +144,7 @@ class ModelView:
     @cached_property
     def fpga_targets(self) -> list[str]:
         """Targets with a number that only designs for FPGAs have."""
-        found = {target for target, _ in self._hardware}
+        found = {target for target, metric in self._hardware if metric in HARDWARE}
         for (_, target, metric), scopes in self._means.items():
             if metric in COST + LINKS and any(number.known for number in scopes.values()):
                 found.add(target)

@@ -1,0 +1,297 @@
+"""Figures of boards in the frame and in the tables: each with its place, modelled never beside measured."""
+
+from __future__ import annotations
+
+import html
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.report import comparison_table, frame, read_csv, write_report
+from bench.report.board import NO_RAILS, PLACEHOLDER, VIRTUAL
+from bench.report.families import family
+from bench.report.metrics import METRICS
+from bench.report.metrics_board import BOARD, ENERGY
+from bench.report.tables import Table, TableCell, comparison
+from bench.report.view import ModelView, views
+from tests.synthetic import KINDS, build
+from tests.synthetic_board import DESK, EMULATED, RAIL, add_board, energy, told
+from tests.synthetic_fpga import add_fpga, design, pick
+
+FEW = {name: KINDS[name] for name in ("baseline", "ptq", "dq", "qat")}
+METRIC_NAMES = {metric.name for metric in (*BOARD, *ENERGY)}
+RAILS = f"rails {RAIL}"
+
+
+def sweep(root: Path) -> None:
+    build(root, variants=FEW)
+    add_fpga(root, hardware={"qat": design(0.5)})
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("results")
+    sweep(root)
+    add_board(root, DESK, {"qat": told(factor=0.5)}, hardware={"qat": design(0.5)})
+    add_board(root, EMULATED)
+    return root
+
+
+@pytest.fixture(scope="module")
+def table(results: Path) -> pd.DataFrame:
+    return frame(results)
+
+
+@pytest.fixture(scope="module")
+def shown(table: pd.DataFrame) -> Table:
+    return comparison(views(table)[0])
+
+
+def columns(shown: Table, start: str) -> dict[str, str]:
+    """Key -> group of the columns of groups that begin so."""
+    return {column.key: column.group for column in shown.columns if column.group.startswith(start)}
+
+
+def cell(shown: Table, variant: str, key: str) -> TableCell:
+    place = next(i for i, column in enumerate(shown.columns) if column.key == key)
+    return next(row for row in shown.rows if row.variant == variant).cells[place]
+
+
+def value(table: pd.DataFrame, metric: str, scope: str, target: str = DESK, variant: str = "ptq") -> float:
+    rows = pick(table, target=target, variant=variant, metric=metric, scope=scope)
+    assert len(rows) == 1, rows
+    return float(rows["value"].iloc[0])
+
+
+def test_every_figure_of_the_agent_is_in_the_frame(table: pd.DataFrame) -> None:
+    rows = table[(table["target"] == DESK) & (table["variant"] == "ptq") & table["metric"].isin(METRIC_NAMES)]
+    assert set(rows["metric"]) == METRIC_NAMES
+    assert set(rows["origin"]) == {"measured"} and set(rows["status"]) == {"ok"}
+    for name in METRIC_NAMES:
+        assert set(rows[rows["metric"] == name]["unit"]) == {METRICS[name].unit}
+    phases = ("load", "encode", "copy_in", "execute", "copy_out", "decode", "end_to_end")
+    assert set(rows[rows["metric"] == "phase_p50"]["scope"]) == set(phases)
+    assert value(table, "phase_p50", "execute") == pytest.approx(500e-6)
+    assert value(table, "phase_p95", "execute") == pytest.approx(550e-6)
+    assert value(table, "phase_p99", "execute") == pytest.approx(600e-6)
+    assert value(table, "phase_p50", "load") == pytest.approx(0.09)
+    # one load has no percentiles
+    assert "load" not in set(rows[rows["metric"].isin(("phase_p95", "phase_p99"))]["scope"])
+    single = table[(table["target"] == DESK) & (table["metric"] == "phase_p50") & (table["seed"] == 0)]
+    assert set(single[single["scope"] == "execute"]["n"]) == {5000}
+    assert value(table, "batch_time", "batch 16") == pytest.approx(750e-6)  # the median of the repeats
+    assert value(table, "batch_throughput", "batch 256") == pytest.approx(256 / 3150e-6)
+    assert value(table, "call_overhead", "end_to_end") == pytest.approx(590e-6)
+    assert value(table, "time_per_inference", "end_to_end") == pytest.approx(10e-6)
+    assert value(table, "call_overhead", "execute") == pytest.approx(490e-6)
+    assert value(table, "time_per_inference", "execute") == pytest.approx(9e-6)
+    assert value(table, "fit_r2", "end_to_end") == pytest.approx(0.9999)
+    assert value(table, "window_throughput", "") == pytest.approx(1602)
+    assert value(table, "register_accesses", "lean") == 3
+    assert value(table, "register_accesses", "stock") == 20
+    assert value(table, "fabric_clock", "") == pytest.approx(100e6)
+    assert value(table, "loopback_time", "") == pytest.approx(400e-6)
+    assert value(table, "above_loopback", "") == pytest.approx(100e-6)
+    assert value(table, "energy", RAILS) == pytest.approx(1.25e-3)
+    assert value(table, "energy_net", RAILS) == pytest.approx(0.25e-3)
+    assert value(table, "power_busy", RAILS) == pytest.approx(2.5)
+    assert value(table, "power_idle", RAILS) == pytest.approx(2.0)
+    assert value(table, "energy_rate", RAILS) == pytest.approx(48.5)
+
+
+def test_modelled_and_measured_never_share_a_column(table: pd.DataFrame, shown: Table) -> None:
+    assert set(table[table["target"] == EMULATED]["origin"]) >= {"modelled", "simulated"}
+    found = columns(shown, "board, ")
+    assert {group.partition(" (")[0] for group in found.values()} == {"board, measured", "board, modelled"}
+    for key, group in found.items():
+        metric, target, *place = key.split(":")
+        rows = pick(table, metric=metric, target=target, status="ok")
+        rows = rows[rows["scope"].isin(place) | (rows["scope"] == "")]
+        assert len(set(rows["origin"])) == 1 and rows["origin"].iloc[0] == place[-1]
+        assert group == f"board, {place[-1]} ({target})" and place[-1] in group
+        assert len(set(zip(rows["scope"], rows["origin"], strict=True))) == 1
+
+
+def test_the_same_target_with_records_of_both_kinds_has_two_groups(tmp_path: Path) -> None:
+    """Whatever a label says: the record decides."""
+    sweep(tmp_path)
+    add_board(tmp_path, DESK, {"qat": told("modelled")})
+    shown = comparison(views(frame(tmp_path))[0])
+    assert cell(shown, "qat", f"phase_p50:{DESK}:end_to_end:modelled").status == "ok"
+    assert cell(shown, "qat", f"phase_p50:{DESK}:end_to_end:measured").status == "skipped"
+    assert cell(shown, "ptq", f"phase_p50:{DESK}:end_to_end:modelled").status == "skipped"
+
+
+def test_modelled_is_said_wherever_such_a_number_stands(results: Path, shown: Table, tmp_path: Path) -> None:
+    files = write_report(results, "synthetic", tmp_path)
+    for name in ("report.md", "report.html"):
+        text = html.unescape(files[name].read_text("utf-8").replace("\\", ""))
+        assert f"board, modelled ({EMULATED})" in text and PLACEHOLDER in text
+    kept = read_csv(files["report.csv"])
+    virtual = kept[(kept["target"] == EMULATED) & kept["metric"].isin({"phase_p50", "batch_time"})]
+    assert set(virtual["origin"]) == {"modelled"} and set(virtual["reason"]) == {PLACEHOLDER}
+    assert [r for r in shown.remarks if r.startswith(f"{EMULATED}: times are modelled")]
+    assert not [r for r in shown.remarks if r.startswith(DESK)]
+    for column in shown.columns:
+        if column.key.endswith(":modelled") and EMULATED in column.key:
+            assert "modelled]" in column.definition
+
+
+def test_a_kernel_with_the_cycles_of_the_design_is_no_placeholder(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    known = [{"name": "cycles_bound", "passed": True, "detail": ""}]
+    add_board(tmp_path, EMULATED, usual=told("modelled", sanity=known))
+    table = frame(tmp_path)
+    rows = pick(table, target=EMULATED, metric="phase_p50")
+    assert set(rows[rows["status"] == "ok"]["reason"]) == {VIRTUAL}
+
+
+def test_an_origin_that_is_none_gives_no_number(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    add_board(tmp_path, DESK, usual=told(origin="guessed"))
+    assert not set(frame(tmp_path)["metric"]) & {metric.name for metric in BOARD}
+
+
+def test_what_was_refused_says_why(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    why = "execute took less than its cycles need"
+    refused = [{"name": name, "reason": why} for name in ("phases", "throughput", "fit", "windows", "energy")]
+    nothing = {
+        "phases": {},
+        "throughput": [],
+        "fit": None,
+        "fit_execute": None,
+        "windows": [],
+        "energy": None,
+    }
+    short = [{"name": "throughput_batch_256", "reason": "256 frames do not fit (at most 100)"}]
+    few = told()
+    few |= {"refused": short, "throughput": few["throughput"][:-1]}
+    add_board(tmp_path, DESK, {"qat": told(refused=refused, **nothing), "ptq": few})
+    table = frame(tmp_path)
+    shown = comparison(views(table)[0])
+    for key in (
+        f"phase_p50:{DESK}:end_to_end:measured",
+        f"call_overhead:{DESK}:end_to_end:measured",
+        f"energy:{DESK}:{RAILS}:measured",
+        f"window_throughput:{DESK}:measured",
+    ):
+        found = cell(shown, "qat", key)
+        assert (found.text, found.reason) == ("skipped", why) and math.isnan(found.sort), key
+    found = cell(shown, "ptq", f"batch_throughput:{DESK}:batch 256:measured")
+    assert found.status == "skipped" and "do not fit" in found.reason
+    rows = pick(table, target=DESK, variant="qat", metric="energy")
+    assert rows["value"].isna().all() and set(rows["reason"]) == {why}
+
+
+def test_a_board_without_rails_says_what_to_do(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    bare = told(energy=None)
+    bare["board"] |= {"sensors": []}
+    add_board(tmp_path, DESK, usual=bare)
+    table = frame(tmp_path)
+    rows = pick(table, target=DESK, variant="qat", metric="energy")
+    assert set(rows["reason"]) == {NO_RAILS} and rows["value"].isna().all()
+    assert not columns(comparison(views(table)[0]), "energy")
+
+
+def test_energy_has_its_own_columns_by_rails(tmp_path: Path, shown: Table) -> None:
+    groups = set(columns(shown, "energy").values())
+    assert groups == {f"energy, measured ({DESK}; {RAILS})"}
+    assert cell(shown, "ptq", f"energy:{DESK}:{RAILS}:measured").text == "1.25"
+    sweep(tmp_path)
+    other = energy() | {"total_of": ["a/12v"]}
+    add_board(tmp_path, DESK, {"qat": told(energy=other)})
+    split = columns(comparison(views(frame(tmp_path))[0]), "energy")
+    assert len(set(split.values())) == 2  # another rail is another column
+
+
+def test_total_without_an_idle_window_gives_no_net_energy(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    lone = energy() | {"idle": None, "net_j": None, "net_j_per_inference": None}
+    add_board(tmp_path, DESK, {"qat": told(energy=lone)})
+    shown = comparison(views(frame(tmp_path))[0])
+    found = cell(shown, "qat", f"energy_net:{DESK}:{RAILS}:measured")
+    assert (found.status, found.reason) == ("skipped", "no idle window was measured")
+    assert cell(shown, "qat", f"energy:{DESK}:{RAILS}:measured").status == "ok"
+
+
+def test_vivados_power_is_estimated_and_in_a_column_of_its_own(shown: Table) -> None:
+    key = f"power_estimate:{DESK}:impl:estimated"
+    column = next(column for column in shown.columns if column.key == key)
+    assert column.group.startswith("FPGA implementation") and ", estimated" in column.group
+    assert cell(shown, "qat", key).text == "1.70" and family(key) == "energy"
+    assert not any("estimated" in name for name in columns(shown, "energy").values())
+
+
+def test_columns_are_families_of_their_own(shown: Table) -> None:
+    assert {family(key) for key in columns(shown, "board, ")} == {"board"}
+    assert {family(key) for key in columns(shown, "energy, ")} == {"energy"}
+
+
+def test_one_unit_for_all_phases_and_batches_in_order(shown: Table) -> None:
+    units = {
+        column.title: column.unit
+        for column in shown.columns
+        if column.key.startswith(f"phase_p50:{DESK}") or column.key.startswith(f"call_overhead:{DESK}")
+    }
+    assert set(units.values()) == {"ms"} and {"load", "encode", "end to end"} <= set(units)
+    titles = [c.title for c in shown.columns if c.key.startswith(f"batch_throughput:{DESK}")]
+    assert titles == [f"throughput, batch {n}" for n in (1, 4, 16, 256)]
+
+
+def test_cost_and_agreement_are_shown_once_for_all_targets(shown: Table) -> None:
+    """hls4ml and the two boards start from the same network in fixed point."""
+    keys = [column.key for column in shown.columns]
+    for metric in ("weight_bits", "ebops"):
+        assert [key for key in keys if key.startswith(f"{metric}:")] == [f"{metric}:hls4ml:measured"]
+    group = next(column.group for column in shown.columns if column.key == "ebops:hls4ml:measured")
+    assert group == f"FPGA cost (hls4ml, {DESK}, {EMULATED})"
+    links = [key for key in keys if key.startswith("mismatches:")]
+    csim = [f"mismatches:hls4ml:csim vs {other}:simulated" for other in ("float", "qkeras")]
+    assert [key for key in links if ":csim vs" in key] == csim
+    assert [key for key in links if "board vs csim" in key] == [
+        f"mismatches:{DESK}:board vs csim:measured",
+        f"mismatches:{EMULATED}:board vs csim:simulated",
+    ]
+
+
+def test_another_cost_is_shown_beside(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    add_board(tmp_path, DESK)
+    table = frame(tmp_path)
+    table.loc[(table["target"] == DESK) & (table["metric"] == "ebops"), "value"] *= 2
+    keys = [column.key for column in comparison(views(table)[0]).columns]
+    assert {"ebops:hls4ml:measured", f"ebops:{DESK}:measured"} <= set(keys)
+    assert f"weight_bits:{DESK}:measured" not in keys
+
+
+def test_boards_alone_are_no_designs(tmp_path: Path) -> None:
+    """TFLite on a board's processor has phases, but nothing of an FPGA."""
+    build(tmp_path, variants=FEW, targets=("tflite",))
+    table = frame(tmp_path)
+    rows = table[(table["metric"] == "accuracy") & table["seed"].isna()].assign(
+        metric="phase_p50", scope="end_to_end", origin="measured"
+    )
+    view: ModelView = views(pd.concat([table, rows]))[0]
+    assert view.hardware("tflite", "phase_p50") and not view.fpga_targets
+
+
+def test_no_board_no_columns(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    table = frame(tmp_path)
+    assert not set(table["metric"]) & METRIC_NAMES
+    assert not columns(comparison(views(table)[0]), "board")
+
+
+def test_damaged_records_give_no_figures(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    broken = told(phases={"execute": {"n": "x", "p50": "NaN"}, "encode": 3}, throughput=[1, {"batch": None}],
+                  fit={"a_s": None}, fit_execute=2, loopback={"execute": 1}, windows=[{}], register_accesses={"lean": None},
+                  energy={"rails": {}}, refused=[1], sanity=3, fabric_clock_mhz=True)  # fmt: skip
+    add_board(tmp_path, DESK, usual=broken)
+    table = frame(tmp_path)
+    assert set(table[table["target"] == DESK]["metric"]) & METRIC_NAMES == set()
+    assert comparison_table(table)

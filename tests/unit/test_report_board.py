@@ -289,7 +289,8 @@ def test_no_board_no_columns(tmp_path: Path) -> None:
 def test_damaged_records_give_no_figures(tmp_path: Path) -> None:
     sweep(tmp_path)
     broken = told(phases={"execute": {"n": "x", "p50": "NaN"}, "encode": 3}, throughput=[1, {"batch": None}],
-                  fit={"a_s": None}, fit_execute=2, loopback={"execute": 1}, windows=[{}], register_accesses={"lean": None},
+                  fit={"a_s": None}, fit_execute=2,
+                  loopback={"execute": 1}, windows=[{}], register_accesses={"lean": None},
                   energy={"rails": {}}, refused=[1], sanity=3, fabric_clock_mhz=True)  # fmt: skip
     add_board(tmp_path, DESK, usual=broken)
     table = frame(tmp_path)

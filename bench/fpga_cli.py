@@ -236,3 +236,30 @@ def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@fpga.command(name="export")
+@click.argument("cell", metavar="MODEL/VARIANT")
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="New folder."
+)
+@click.option("--style", type=click.Choice(["sequential", "parallel"]), help="[default: sequential]")
+@click.option("--multipliers", type=int, help="Of each layer, style sequential [default: 8].")
+@click.option("--cutoff", type=int, help="Additions between registers, style parallel [default: 5].")
+@click.option("--board", default="pynq-z2", show_default=True, help="Whose overlay the script makes.")
+@click.option(
+    "--clock", "clock_mhz", type=click.FloatRange(1, 2000), default=100.0, show_default=True, help="MHz."
+)
+@click.option(
+    "--vectors", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Of its test bench."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.pass_obj
+def export_(obj: dict[str, Any], /, cell: str, out: Path, **options: Any) -> int:
+    """Write a network as Verilog with an AXI4-Stream wrapper, a test bench that checks itself, and a script
+    that makes a PYNQ overlay of it with Vivado (the script was never run)."""
+    from bench.fpga_export import export
+
+    names = ("style", "multipliers", "cutoff")
+    given = {name: options.pop(name) for name in names}
+    return export(cell, {k: v for k, v in given.items() if v is not None}, obj["results"], out, **options)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from bench.run import RunSummary
     from bench.tasks import Plan, Task
 
-#: seconds for a kind of task of which none has finished yet
-GUESS = {"build": 20.0, "evaluate": 2.0, "measure": 15.0}
+#: seconds for a kind of task of which none has finished yet: the means of the reference sweeps
+GUESS = {"build": 7.0, "evaluate": 3.0, "measure": 14.0}
 
 
 class Reporter(Protocol):

@@ -99,16 +99,17 @@ def _build(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict[s
     record.environment["versions"] = fingerprint.versions(step.needs)
     out = store.temporary()
     stack.callback(shutil.rmtree, out, ignore_errors=True)
-    outcome = step.run(
-        StepContext(
-            model=MODELS.get(task["model"]),
-            params=step.Params.model_validate(task["params"]),
-            seed=task["seed"],
-            parent=_artifact(spec, store, task["parent"]),
-            teacher=_artifact(spec, store, task["teacher"]),
-            out=out,
-        )
+    context = StepContext(
+        model=MODELS.get(task["model"]),
+        params=step.Params.model_validate(task["params"]),
+        seed=task["seed"],
+        parent=_artifact(spec, store, task["parent"]),
+        teacher=_artifact(spec, store, task["teacher"]),
+        out=out,
     )
+    outcome = step.run(context)
+    if "data" in vars(context):  # loaded by the step
+        record.environment["data"] = context.data.source
     checks = [{"name": c.name, "passed": bool(c.passed), "detail": c.detail} for c in outcome.checks]
     broken = [check for check in checks if not check["passed"]]
     if broken:
@@ -150,7 +151,9 @@ def _evaluate(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dic
         store.input(task["artifact"], spec["inputs"]), target.Options.model_validate(task["options"])
     )
     stack.callback(runner.close)
-    result = dict(evaluate(runner, DATASETS.get(MODELS.get(task["model"]).dataset).load()))
+    data = DATASETS.get(MODELS.get(task["model"]).dataset).load()
+    record.environment["data"] = data.source
+    result = dict(evaluate(runner, data))
     agreement = runner.agreement()
     return {**result, "agreement": agreement} if agreement else result
 

@@ -13,6 +13,7 @@ from models.base import Data, Dataset
 from models.datasets import files
 from models.datasets.arff import read_arff
 from models.datasets.contents import check_contents, contents_digest, frozen_split, recipe_digest, stratified
+from models.datasets.pins import pinned
 
 FEATURES = (
     *("zlogz", "c1_b0_mmdt", "c1_b1_mmdt", "c1_b2_mmdt", "c2_b1_mmdt", "c2_b2_mmdt", "d2_b1_mmdt"),
@@ -34,9 +35,9 @@ FILES = files.FileSet(
     ),
     subfolder="jets",
 )
-# sha256 of x float64 (830000, 16) and y uint8 (830000,) in the file's order. Not known to the
-# authors yet: None accepts whatever has these columns, classes and rows, and `Data.source` tells
-# the digest that was found, so that it can be pinned here.
+# sha256 of x float64 (830000, 16) and y uint8 (830000,) in the file's order. OpenML publishes an md5
+# of its file only. None: what has these columns, classes and rows is trusted on first use, pinned on
+# this machine and held against that from then on; `Data.source` tells the digest.
 CONTENTS: str | None = None
 RECIPE = (
     "test 20 %, seed 42; validation 10 % of train, stratified, seed 0; standard scaling of train; version 1"
@@ -69,7 +70,10 @@ def _load() -> Data:
     if CONTENTS is not None:
         check_contents(FILES.title, found.where, CONTENTS, x, y)
         return split(x, y, found.source)
-    return split(x, y, f"{found.source}, contents sha256 {contents_digest(x, y)} (not pinned)")
+    digest = contents_digest(x, y)
+    kept = pinned(FILES.title, files.cache_folder() / FILES.subfolder, digest, found.where)
+    how = "pinned on first use" if kept else "not pinned: the cache cannot be written"
+    return split(x, y, f"{found.source}, contents sha256 {digest} ({how})")
 
 
 class Jets(Dataset):

@@ -215,14 +215,36 @@ def jets_file(folder: Path, rows: int) -> tuple[np.ndarray, np.ndarray]:
     return x, y.astype(np.uint8)
 
 
-def test_jets_from_a_file_tell_the_digest_that_was_found(
-    nothing: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_jets_are_pinned_on_first_use(nothing: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(jets, "ROWS", 500)
     x, y = jets_file(nothing, 500)
     data = DATASETS.get("jets").load()
     assert (len(data.train), len(data.validation), len(data.test)) == (360, 40, 100)
-    assert contents_digest(x, y) in data.source and "not pinned" in data.source
+    assert f"contents sha256 {contents_digest(x, y)} (pinned on first use)" in data.source
+    jets._load.cache_clear()
+    assert DATASETS.get("jets").load().source == data.source
+    # Another file of the same form is not taken for it.
+    path = nothing / "hls4ml_lhc_jets_hlf.arff"
+    path.write_text(path.read_text().rpartition(",")[0] + (",g\n" if y[-1] else ",q\n"))
+    jets._load.cache_clear()
+    with pytest.raises(DataError, match=rf"(?s)arff: these are not .* first seen.*{contents_digest(x, y)}"):
+        DATASETS.get("jets").load()
+    (pin,) = (tmp_path / "cache").rglob("contents.sha256")
+    pin.unlink()
+    assert "pinned on first use" in DATASETS.get("jets").load().source
+    pin.write_bytes(b"\xff\xff")
+    jets._load.cache_clear()
+    with pytest.raises(DataError, match="cannot be read"):
+        DATASETS.get("jets").load()
+
+
+def test_jets_say_where_they_could_not_be_pinned(
+    nothing: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(jets, "ROWS", 500)
+    jets_file(nothing, 500)
+    (tmp_path / "cache").write_text("no folder")
+    assert "not pinned: the cache cannot be written" in DATASETS.get("jets").load().source
 
 
 def test_jets_with_a_pinned_digest(nothing: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from bench.plan import make_plan
-from bench.progress import Estimate, LiveReporter, PlainReporter, duration, reporter_for
+from bench.progress import GUESS, Estimate, LiveReporter, PlainReporter, duration, reporter_for
 from bench.run import RunSummary
 from bench.store import Store
 from bench.tasks import Plan, Task
@@ -41,7 +41,7 @@ def test_estimates_use_the_nearest_that_is_known(plan: Plan) -> None:
     assert estimate.of(("build", "other", "toy_train")) == 5.0  # the same step of another model
     estimate.learn(("build", "toy", "toy_prune"), 100.0)
     assert estimate.of(("build", "toy", "new")) == 6.0  # the median of all builds
-    assert estimate.of(("measure", "toy", "toy")) == 15.0  # never seen
+    assert estimate.of(("measure", "toy", "toy")) == GUESS["measure"]  # never seen
 
 
 def test_time_left_counts_cores_for_builds_but_not_for_measurements(plan: Plan) -> None:

@@ -134,6 +134,12 @@ def test_a_finished_sweep_starts_no_process(store: Store, monkeypatch: pytest.Mo
     assert run(toy.sweep(), store, engine=None)[0].exit_code == 0
 
 
+def test_records_tell_where_the_data_came_from(store: Store) -> None:
+    run(toy.sweep(seeds=1, protocol=OFF), store)
+    found = [r for r in records(store) if r.kind == "evaluate" or r.task["step"] == "toy_train"]
+    assert len(found) == 5 and {record.environment.get("data") for record in found} == {"generated"}
+
+
 def test_parents_digests_are_in_the_record(store: Store) -> None:
     run(toy.sweep(seeds=1, protocol=OFF), store)
     prune = next(record for record in records(store) if record.task.get("step") == "toy_prune")

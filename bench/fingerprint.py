@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import metadata
@@ -39,6 +40,15 @@ def version(module: str) -> str | None:
     except metadata.PackageNotFoundError:
         names = metadata.packages_distributions().get(module) if installed(module) else None
         return metadata.version(names[0]) if names else None
+
+
+def lacking(module: str, least: str) -> str | None:
+    """`X is not installed`, `X 0.5 is too old (0.6 is needed)`, or None if it is there and new enough."""
+    found = version(module)
+    if found is None:
+        return f"{module} is not installed"
+    numbers = [[int(part) for part in re.findall(r"\d+", text)[:2]] for text in (found, least)]
+    return f"{module} {found} is too old ({least} is needed)" if numbers[0] < numbers[1] else None
 
 
 def versions(modules: Iterable[str]) -> dict[str, str | None]:

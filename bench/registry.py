@@ -81,6 +81,7 @@ MODELS: Registry[Model] = Registry(
             "mnist_cnn",
             "mnist_1v9",
             "jet_mlp",
+            "jet_mlp_generated",
         )
     },
 )

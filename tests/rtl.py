@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from targets.fpga.fixed import FixedType
-from targets.fpga.rtl.stages import Cast, Design, MaxPool, Multiply, Number, Stage, Window
+from targets.fpga.rtl.stages import AveragePool, Cast, Design, MaxPool, Multiply, Number, Stage, Window
 
 RND = ("RND", "SAT")
 INPUT = FixedType(8, 4, True, *RND)
@@ -69,9 +70,7 @@ def row(input_type: FixedType, *stages: Stage) -> Design:
 
 
 def result_of(stage: Stage) -> Number:
-    if stage.casts:
-        return Number.of(stage.casts[-1].type)
-    return stage.sum if isinstance(stage, Multiply) else stage.input
+    return Number.of(stage.casts[-1].type) if stage.casts else stage.raw
 
 
 def inputs_for(design: Design, n: int, seed: int = 0) -> np.ndarray:
@@ -89,7 +88,9 @@ def expected(design: Design, x: np.ndarray) -> np.ndarray:
     fraction = design.input.bits - design.input.integer
     for stage in design.stages:
         columns = _columns(values.reshape(len(x), *_shape(stage)), stage.window)
-        if isinstance(stage, MaxPool):
+        if isinstance(stage, AveragePool):
+            values, fraction = _averages(columns, len(x), fraction)
+        elif isinstance(stage, MaxPool):
             largest = np.array([column.max(axis=1) for column in columns])  # (positions, n, channels)
             values = largest.transpose(1, 0, 2).reshape(len(x), -1)
         else:
@@ -127,6 +128,15 @@ def _stacked(taps: Sequence[np.ndarray | None]) -> np.ndarray:
 
 #: stands for values outside the image: below all others for the largest, zero for sums
 OUTSIDE = -(1 << 80)
+
+
+def _averages(columns: list[np.ndarray], n: int, fraction: int) -> tuple[np.ndarray, int]:
+    """Sums divided by the number of taps towards zero, with as many further bits as count the taps."""
+    taps = columns[0].shape[1]
+    extra = math.ceil(math.log2(taps))
+    sums = np.array([column.sum(axis=1) for column in columns]).transpose(1, 0, 2).reshape(n, -1)
+    divided = [abs(int(s)) * 2**extra // taps * (1 if s > 0 else -1) for s in sums.ravel()]
+    return np.array(divided, object).reshape(sums.shape), fraction + extra
 
 
 def _sums(columns: list[np.ndarray], stage: Multiply, fraction: int) -> tuple[np.ndarray, int]:

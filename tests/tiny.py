@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,24 @@ def convolution() -> Any:
     )
 
 
+def averages() -> Any:
+    """Average pooling over windows of four, which divides by shifting, and of six."""
+    from bench.keras_env import load
+
+    layers = load().keras.layers
+    return load().keras.Sequential(
+        [
+            layers.Input((8, 8, 1), name="input"),
+            layers.Conv2D(3, 2, padding="same", activation="relu", name="conv_0"),
+            layers.AveragePooling2D(name="average_0"),
+            layers.Conv2D(2, 2, padding="same", name="conv_1"),
+            layers.AveragePooling2D((3, 2), name="average_1"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(CLASSES, name="logits"),
+        ]
+    )
+
+
 BUDGET = Budget(epochs=6, batch_size=32, learning_rate=5e-3, schedule="cosine")
 FINETUNE = Budget(epochs=3, batch_size=32, learning_rate=2e-3)
 MLP = Model(
@@ -99,6 +118,7 @@ CNN = Model(
     FINETUNE,
     kind="cnn",
 )
+AVERAGES = replace(CNN, name="tiny_averages", networks={**CNN.networks, "reference": averages})
 
 
 def run(
@@ -144,7 +164,7 @@ def built(model: str, *steps: tuple[Any, ...]) -> tuple[Artifact, StepOutcome]:
     parent = made(model, *before) if before else None
     folder = Path(tempfile.mkdtemp(prefix="bench-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    models = {known.name: known for known in (MLP, CNN)}
+    models = {known.name: known for known in (MLP, CNN, AVERAGES)}
     with not_optimised():
         artifact, outcome = run(name, folder, model=models[model], parent=parent, **dict(params))
     assert not failed(outcome), outcome.checks

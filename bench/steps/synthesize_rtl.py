@@ -8,13 +8,12 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from bench.fingerprint import installed, version
+from bench.fingerprint import lacking, version
 from bench.steps.base import Check, Step, StepContext, StepOutcome, StepParams
 from targets.fpga.flow import machine_memory
 from targets.fpga.parts import BOARDS, device_of, fits, percent
 from targets.fpga.rtl.synthesis import synthesize
 
-NEEDED = "pyosys is not installed, which synthesizes the design: uv sync --inexact --extra rtl"
 FOLDER = "synthesis"
 
 
@@ -48,7 +47,8 @@ class SynthesizeRtl(Step):
         return {"pyosys": version("pyosys")}
 
     def unavailable(self, params: Mapping[str, Any]) -> str | None:
-        return None if installed("pyosys") else NEEDED
+        reason = lacking("pyosys", "0.70")
+        return f"{reason}, which synthesizes the design: uv sync --inexact --extra rtl" if reason else None
 
     def timeout(self, params: Mapping[str, Any]) -> float | None:
         return float(params["time_limit_s"]) + 300

@@ -13,16 +13,16 @@ import numpy as np
 from pydantic import Field
 
 from bench.errors import StepError
-from bench.fingerprint import installed, version
+from bench.fingerprint import lacking, version
 from bench.keras_env import without_autograph
 from bench.steps.base import Check, Step, StepContext, StepOutcome, StepParams
 from bench.steps.keras_io import load_float
 from bench.steps.training import prepare
 from targets.fpga.fixed import FixedPoint
 from targets.fpga.rtl import simulators
-from targets.fpga.rtl.parallel import NEEDED, Parallel, parallel
+from targets.fpga.rtl.parallel import Parallel, parallel
 from targets.fpga.rtl.simulate import Simulation, simulate
-from targets.fpga.rtl.stages import Design, Multiply, design, numbers
+from targets.fpga.rtl.stages import AveragePool, Design, MaxPool, Multiply, design, numbers
 from targets.fpga.simulator import Simulator
 
 VERILOG, DESCRIPTION, OUTPUTS = "verilog", "rtl.json", "rtl_outputs.npy"
@@ -32,15 +32,17 @@ VERSION = 1
 class ToRtlParams(StepParams):
     """multipliers: of each dense or convolution layer (P), in style sequential. cutoff: additions between
     two registers, at most, in style parallel; lut_limit: look-up tables that it may take by estimate, 0:
-    any number. vectors: inputs of the test split that are simulated; fewer where that would take longer
-    than about a minute. clock_mhz: what cycles are turned into seconds with."""
+    any number. vectors: inputs of the test split that are simulated, fewer where that would take longer
+    than about a minute; 0: all of them, however long it takes. clock_mhz: what cycles are turned into
+    seconds with. time_limit_s: for the simulation."""
 
     style: Literal["sequential", "parallel"] = "sequential"
     multipliers: int = Field(default=8, ge=1, le=4096, strict=True)
     cutoff: int = Field(default=5, ge=1, le=1000, strict=True)
     lut_limit: int = Field(default=0, ge=0, strict=True)
-    vectors: int = Field(default=1000, ge=2, le=1_000_000, strict=True)
+    vectors: int = Field(default=1000, ge=0, le=1_000_000, strict=True)
     clock_mhz: float = Field(default=100.0, gt=0, le=2000)
+    time_limit_s: float = Field(default=1800.0, ge=1, le=86_400)
 
 
 class ToRtl(Step):
@@ -51,15 +53,19 @@ class ToRtl(Step):
     takes = "csim"
     gives = "rtl"
     needs = ("tensorflow", "tf_keras")
+    limits = ("time_limit_s",)
 
     def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {"simulators": {one.name: one.version for one in simulators.available()}}
         return found | ({"da4ml": version("da4ml")} if params.get("style") == "parallel" else {})
 
     def unavailable(self, params: Mapping[str, Any]) -> str | None:
-        if params.get("style") == "parallel" and not installed("da4ml"):
-            return NEEDED
-        return None if simulators.available() else simulators.NEEDED
+        if params.get("style") == "parallel" and (reason := lacking("da4ml", "0.6")):
+            return f"{reason}, which makes the adders of style parallel: uv sync --inexact --extra rtl"
+        return simulators.unavailable()
+
+    def timeout(self, params: Mapping[str, Any]) -> float | None:
+        return float(params["time_limit_s"]) + 2 * simulators.COMPILE_LIMIT
 
     @without_autograph
     def run(self, context: StepContext) -> StepOutcome:
@@ -72,11 +78,13 @@ class ToRtl(Step):
         made: Design | Parallel = network
         if params.style == "parallel":
             made = parallel(network, params.cutoff, params.lut_limit)
-        x = context.data.test.x[: affordable(made, params.vectors)]
+        x = context.data.test.x
+        if params.vectors:
+            x = x[: affordable(made, min(params.vectors, len(x)))]
         expected = csim.run(x)
         verilog = context.out / VERILOG
         verilog.mkdir()
-        found = simulate(made, x, verilog, expected=expected)
+        found = simulate(made, x, verilog, expected=expected, limit=params.time_limit_s)
         differing = np.flatnonzero((found.outputs != expected).any(axis=1))
         if differing.size:
             at = int(differing[0])
@@ -104,6 +112,9 @@ def affordable(network: Design | Parallel, wanted: int) -> int:
     return best or wanted
 
 
+_KINDS: dict[type, str] = {Multiply: "multiply", MaxPool: "max_pool", AveragePool: "average_pool"}
+
+
 def _described(network: Design | Parallel) -> dict[str, Any]:
     if isinstance(network, Parallel):
         return {
@@ -116,7 +127,7 @@ def _described(network: Design | Parallel) -> dict[str, Any]:
     stages = [
         {
             "name": stage.name,
-            "kind": "multiply" if isinstance(stage, Multiply) else "max_pool",
+            "kind": _KINDS[type(stage)],
             "taps": stage.taps,
             "outputs": stage.outputs,
             "positions": stage.window.positions,

@@ -23,14 +23,15 @@ DESCRIPTION, OUTPUTS = "rtl.json", "rtl_outputs.npy"
 class RtlOptions(TargetOptions):
     """See `ToRtlParams` and `SynthesizeRtlParams`. lut_limit: None: what the board's device has; 0: any
     number. synthesize: also count what the design takes of the
-    board's device, for which pyosys is needed."""
+    board's device, for which pyosys is needed. time_limit_s: for the simulation, and for the synthesis."""
 
     style: Literal["sequential", "parallel"] = "sequential"
     multipliers: int = Field(default=8, ge=1, le=4096, strict=True)
     cutoff: int = Field(default=5, ge=1, le=1000, strict=True)
     lut_limit: int | None = Field(default=None, ge=0, strict=True)
     clock_mhz: float = Field(default=100.0, gt=0, le=2000)
-    vectors: int = Field(default=1000, ge=2, le=1_000_000, strict=True)
+    vectors: int = Field(default=1000, ge=0, le=1_000_000, strict=True)
+    time_limit_s: float = Field(default=1800.0, ge=1, le=86_400)
     synthesize: bool = True
     board: str = "pynq-z2"
 
@@ -105,8 +106,9 @@ class Rtl(Target):
             lut_limit=lut_limit,
             vectors=chosen.vectors,
             clock_mhz=chosen.clock_mhz,
+            time_limit_s=chosen.time_limit_s,
         )
-        synthesis = SynthesizeRtlParams(board=chosen.board)
+        synthesis = SynthesizeRtlParams(board=chosen.board, time_limit_s=chosen.time_limit_s)
         # The C simulation is that of target hls4ml with its usual options, and built only once.
         csim = Hls4ml().finish(Hls4mlOptions().model_dump(mode="json"))
         steps = (*csim, StepSpec("to_rtl", rtl.model_dump(mode="json")))
@@ -115,7 +117,7 @@ class Rtl(Target):
         return (*steps, StepSpec("synthesize_rtl", synthesis.model_dump(mode="json")))
 
     def unavailable(self) -> str | None:
-        return Hls4ml().unavailable() or (None if simulators.available() else simulators.NEEDED)
+        return Hls4ml().unavailable() or simulators.unavailable()
 
     def open(self, artifact: Path, options: Any = None) -> RtlRunner:
         return RtlRunner(artifact)

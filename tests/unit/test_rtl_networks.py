@@ -15,7 +15,7 @@ from targets.fpga.fixed import FixedType
 from targets.fpga.rtl import simulate as simulation
 from targets.fpga.rtl import simulators
 from targets.fpga.rtl.simulate import Simulation, simulate
-from targets.fpga.rtl.stages import Cast, Design, MaxPool, Multiply, Number
+from targets.fpga.rtl.stages import AveragePool, Cast, Design, MaxPool, Multiply, Number
 from tests.rtl import INPUT, expected, inputs_for, multiply, row, whole_input, window
 
 needs_iverilog = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs iverilog")
@@ -126,6 +126,27 @@ def test_windows(
     ):
         (tmp_path / folder).mkdir()
         checked(row(INPUT, stage), tmp_path / folder, 3)
+
+
+@needs_iverilog
+@pytest.mark.parametrize("kernel", [(1, 1), (1, 2), (3, 1), (2, 2), (3, 3), (2, 5), (5, 5)])
+@pytest.mark.parametrize("text", ["fixed<8,4,RND,SAT>", "ufixed<5,2,RND_CONV,SAT>", "fixed<6,9>"])
+def test_averages_of_any_window(kernel: tuple[int, int], text: str, tmp_path: Path) -> None:
+    type_ = FixedType.parse(text)
+    over = window((6, 5, 3), kernel, (1, 2))
+    # Without a cast all bits that hls4ml's accumulator has are seen.
+    for place, casts in enumerate(((Cast(type_),), ())):
+        (tmp_path / str(place)).mkdir()
+        stage = AveragePool("average", over, Number.of(type_), casts)
+        checked(row(type_, stage), tmp_path / str(place), 5)
+
+
+def test_average_by_hand() -> None:
+    """(1 + 2 + 4) / 3 in whole numbers with two bits more: 2.25, and towards zero -2.25."""
+    stage = AveragePool("average", window((1, 3, 1), (1, 3)), Number(4, 0))
+    assert stage.raw == Number(8, 2)
+    values = expected(row(FixedType(4, 4), stage), np.array([[1, 2, 4], [-1, -2, -4]]))
+    assert values.tolist() == [[2.25], [-2.25]]
 
 
 @needs_iverilog

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from bench import fingerprint
 from bench.errors import StepError, Unavailable
 from bench.registry import STEPS
-from bench.steps import to_rtl
 from targets.fpga.fixed import FixedType
 from targets.fpga.rtl import parallel as style
 from targets.fpga.rtl.parallel import parallel, rough_luts
@@ -225,10 +225,16 @@ def test_what_it_does_not_know_is_named() -> None:
         parallel(row(INPUT, rounded), 3)
 
 
-def test_without_da4ml_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(to_rtl, "installed", lambda name: name != "da4ml")
+@pytest.mark.parametrize(
+    "version, told", [(None, "da4ml is not installed,"), ("0.5.3", "da4ml 0.5.3 is too old (0.6 is needed),")]
+)
+def test_without_a_fit_da4ml_it_says_how_to_get_it(
+    version: str | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert STEPS.get("to_rtl").unavailable({"style": "parallel"}) is None
+    monkeypatch.setattr(fingerprint, "version", lambda name: version)
     reason = STEPS.get("to_rtl").unavailable({"style": "parallel"})
-    assert reason is not None and "--extra rtl" in reason
+    assert reason is not None and reason.startswith(told) and "--extra rtl" in reason
     assert STEPS.get("to_rtl").unavailable({"style": "sequential"}) is None
     assert "da4ml" in STEPS.get("to_rtl").identity({"style": "parallel"})
 

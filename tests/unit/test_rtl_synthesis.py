@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from bench import fingerprint
 from bench.errors import StepError
 from bench.registry import STEPS
-from bench.steps import synthesize_rtl
 from bench.steps.synthesize_rtl import SynthesizeRtlParams
 from targets.fpga.rtl import synthesis
 from targets.fpga.rtl.stages import Number
@@ -78,10 +78,18 @@ def test_boards_that_are_none_are_refused() -> None:
             kind(board="pynq-z9")
 
 
-def test_without_pyosys_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthesize_rtl, "installed", lambda name: False)
+@pytest.mark.parametrize(
+    "version, told",
+    [(None, "pyosys is not installed,"), ("0.69.2", r"pyosys 0.69.2 is too old (0.70 is needed),")],
+)
+def test_without_a_fit_pyosys_it_says_how_to_get_it(
+    version: str | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "version", lambda name: version)
     reason = STEPS.get("synthesize_rtl").unavailable({})
-    assert reason is not None and "--extra rtl" in reason
+    assert reason is not None and reason.startswith(told) and "--extra rtl" in reason
+    monkeypatch.setattr(fingerprint, "version", lambda name: "0.70")
+    assert STEPS.get("synthesize_rtl").unavailable({}) is None
 
 
 def test_target_leaves_it_out_where_asked() -> None:

@@ -62,6 +62,16 @@ def test_network_is_simulated_and_equal(model: str) -> None:
 
 
 @tools
+@pytest.mark.parametrize("rounding", ["TRN", "RND_CONV"])
+def test_averages_are_those_of_hls4ml(rounding: str) -> None:
+    fixed = step("to_fixed", bits=9, rounding=rounding)
+    _, outcome = built("tiny_averages", TRAIN, fixed, step("to_hls"), step("compile_hls"), RTL)
+    kinds = [stage["kind"] for stage in outcome.facts["rtl"]["stages"]]
+    assert kinds == ["multiply", "average_pool", "multiply", "average_pool", "multiply"]
+    assert all(check.passed for check in outcome.checks)
+
+
+@tools
 def test_target_scores_and_ends_the_chain_of_agreement() -> None:
     artifact = made("tiny_mlp", *CSIM, RTL)
     runner = Rtl().open(artifact.path)
@@ -130,6 +140,48 @@ def test_without_a_simulator_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPa
     for reason in (STEPS.get("to_rtl").unavailable({}), Rtl().unavailable()):
         assert reason is not None and "apt-get install" in reason
     assert STEPS.get("to_rtl").identity({}) == {"simulators": {}}
+
+
+def test_an_old_verilator_alone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "verilator"
+    program.write_text("#!/bin/sh\necho Verilator 4.038 2020-07-11\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    monkeypatch.setattr(simulators, "_version", simulators._version.__wrapped__)
+    there = {"verilator": str(program)}
+    monkeypatch.setattr(simulators.shutil, "which", there.get)
+    assert simulators.available() == ()
+    reason = STEPS.get("to_rtl").unavailable({})
+    assert reason == f"Verilator 4.038 is too old (5.0 is needed), and {simulators.NEEDED}"
+
+
+@tools
+def test_whole_test_set_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No budget cuts it short, and its limit is one of time."""
+    monkeypatch.setattr(simulators, "BUDGET", 0.0)
+    _, outcome = built("tiny_mlp", *CSIM, step("to_rtl", multipliers=3, vectors=0, time_limit_s=600.0))
+    assert outcome.facts["rtl"]["vectors"] == len(X)
+    _, outcome = built("tiny_mlp", *CSIM, step("to_rtl", multipliers=3, time_limit_s=600.0))
+    assert outcome.facts["rtl"]["vectors"] == 2
+    plugin = STEPS.get("to_rtl")
+    assert plugin.timeout({"time_limit_s": 7200.0}) > 7200.0  # type: ignore[operator]
+    steps = Rtl().finish(RtlOptions(vectors=0, time_limit_s=9.0).model_dump(mode="json"))
+    assert [spec.params["time_limit_s"] for spec in steps[2:]] == [9.0, 9.0]
+    assert steps[2].params["vectors"] == 0
+
+
+@tools
+def test_simulation_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+
+    def slow(self: Any, sources: Any, folder: Path, limit: float | None = None) -> str:
+        limits.append(limit)
+        raise StepError("vvp did not finish within 1 s")
+
+    monkeypatch.setattr(simulators.Simulator, "run", slow)
+    with pytest.raises(StepError, match="did not finish within 1 s"):
+        run("to_rtl", tmp_path / "out", parent=made("tiny_mlp", *CSIM), time_limit_s=1.0)
+    assert limits == [1.0]
 
 
 def test_chain_of_the_target_fits() -> None:

@@ -20,7 +20,6 @@ from bench.errors import StepError, Unavailable
 from targets.fpga.fixed import FixedType
 from targets.fpga.rtl.stages import Cast, Design, Multiply, Number
 
-NEEDED = "da4ml is not installed, which makes the adders of style parallel: uv sync --inexact --extra rtl"
 #: da4ml takes weights as float32
 WEIGHT_BITS = 24
 #: look-up tables of an adder: one for each bit of the sum, about this many bits beyond the input's

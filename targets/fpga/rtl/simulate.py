@@ -76,6 +76,7 @@ def simulate(
     expected: np.ndarray | None = None,
     trace: bool = False,
     simulator: str | None = None,
+    limit: float | None = None,
 ) -> Simulation:
     """Run the design on inputs x (n, *shape) in the empty folder `folder`; its files stay there.
 
@@ -84,6 +85,7 @@ def simulate(
         expected: outputs (n, outputs) that the test bench then holds the design's against by itself.
         trace: keep the outputs of each stage of a sequential design, too.
         simulator: `iverilog` or `verilator`; None: the one that is done first.
+        limit: seconds that it may run; None: `simulators.RUN_LIMIT`.
 
     Raises:
         Unavailable: no simulator is installed.
@@ -97,7 +99,7 @@ def simulate(
         codes = np.rint(expected * 2.0**design.output.fraction).astype(np.int64)
         _hex(folder / "expected.hex", codes, made)
     (folder / BENCH).write_text(_bench(design, len(x), stall, expected is not None, trace))
-    said = chosen.run([BENCH, *(file.name for file in files)], folder)
+    said = chosen.run([BENCH, *(file.name for file in files)], folder, limit)
     return _read(design, len(x), said, (chosen.name, chosen.version))
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from bench.errors import StepError, Unavailable
 
 COMPILE_LIMIT, RUN_LIMIT = 600.0, 1800.0
+#: older ones of Verilator know no delays
+VERILATOR = 5
 #: what the simulation of a design may take by estimate; with more vectors fewer are checked
 BUDGET = 45.0
 NEEDED = "Icarus Verilog is not installed, which simulates the design: apt-get install iverilog"
@@ -38,35 +40,48 @@ class Simulator:
         """What a simulation takes, by estimate."""
         return self.start + lanes * self.build + cycles * (self.cycle + lanes * self.lane) * 1e-6
 
-    def run(self, sources: Sequence[str], folder: Path) -> str:
-        """Compile the test bench and run it in `folder`; returns what it printed.
+    def run(self, sources: Sequence[str], folder: Path, limit: float | None = None) -> str:
+        """Compile the test bench and run it in `folder`, for `limit` seconds at most.
+
+        Returns what it printed.
 
         Raises:
             StepError: it does not compile, crashes or takes too long.
         """
+        limit = RUN_LIMIT if limit is None else limit
         if self.name == "verilator":
             command = ["verilator", "--binary", "--timing", "-Wno-lint", "-Wno-fatal", "--Mdir", "obj"]
             command += ["--top-module", "test_bench", "-o", "simulation", *sources]
             _run(command, folder, COMPILE_LIMIT)
-            said = _run([str(folder.resolve() / "obj" / "simulation")], folder, RUN_LIMIT)
+            said = _run([str(folder.resolve() / "obj" / "simulation")], folder, limit)
             shutil.rmtree(folder / "obj")
             return said
         _run(["iverilog", "-g2005", "-o", "simulation", *sources], folder, COMPILE_LIMIT)
-        said = _run(["vvp", "-n", "simulation"], folder, RUN_LIMIT)
+        said = _run(["vvp", "-n", "simulation"], folder, limit)
         (folder / "simulation").unlink()
         return said
 
 
 def available() -> tuple[Simulator, ...]:
-    """Those that are installed: Icarus Verilog, and Verilator from 5.0 on (older ones know no delays)."""
+    """Those that are installed and not too old: Icarus Verilog, and Verilator."""
     found = []
     if shutil.which("iverilog") and shutil.which("vvp"):
         found.append(Simulator("iverilog", _version("iverilog", "-V"), 0.5, 0.0004, 10.0, 4.0))
     if shutil.which("verilator"):
         version = _version("verilator", "--version")
-        if int(version.partition(".")[0] or 0) >= 5:
+        if int(version.partition(".")[0] or 0) >= VERILATOR:
             found.append(Simulator("verilator", version, 15.0, 0.008, 1.0, 0.05))
     return tuple(found)
+
+
+def unavailable() -> str | None:
+    """Why nothing can be simulated here, with the mend, or None."""
+    if available():
+        return None
+    if shutil.which("verilator"):
+        old = _version("verilator", "--version")
+        return f"Verilator {old} is too old ({VERILATOR}.0 is needed), and {NEEDED}"
+    return NEEDED
 
 
 def choose(cycles: int, lanes: int, name: str | None = None) -> Simulator:
@@ -77,7 +92,7 @@ def choose(cycles: int, lanes: int, name: str | None = None) -> Simulator:
     """
     there = [one for one in available() if name in (None, one.name)]
     if not there:
-        what, _, mend = NEEDED.partition(": ")
+        what, _, mend = (unavailable() or NEEDED).partition(": ")
         raise Unavailable(what, mend=mend)
     return min(there, key=lambda one: one.seconds(cycles, lanes))
 

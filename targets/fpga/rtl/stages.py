@@ -8,7 +8,7 @@ hls4ml (nnet_dense_latency.h).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -77,6 +77,13 @@ class Window:
     def positions(self) -> int:
         return self.rows * self.columns
 
+    @property
+    def inside(self) -> bool:
+        """Whether no window reaches beyond the image."""
+        sizes, counts = (self.height, self.width), (self.rows, self.columns)
+        spans = zip(sizes, counts, self.kernel, self.stride, strict=True)
+        return self.pad == (0, 0) and all((n - 1) * step + span <= size for size, n, span, step in spans)
+
 
 @dataclass(frozen=True)
 class Multiply:
@@ -125,6 +132,11 @@ class Multiply:
         return Number(int(max(flat + bias)).bit_length() + 1, fraction)
 
     @property
+    def raw(self) -> Number:
+        """What the stage works out, before its casts."""
+        return self.sum
+
+    @property
     def cycles(self) -> int:
         """From the last input taken to the last output given, if nobody waits."""
         return self.window.positions * sum(self.taps + DRAIN + size for size in self.groups)
@@ -153,6 +165,10 @@ class MaxPool:
         return self.window.kernel[0] * self.window.kernel[1]
 
     @property
+    def raw(self) -> Number:
+        return self.input
+
+    @property
     def cycles(self) -> int:
         return self.window.positions * self.outputs * self.first
 
@@ -160,6 +176,21 @@ class MaxPool:
     def first(self) -> int:
         """Cycles from the last input taken to the first output given."""
         return self.taps + DRAIN + 1
+
+
+@dataclass(frozen=True)
+class AveragePool(MaxPool):
+    """Average of each window, channel by channel; windows lie inside the image."""
+
+    @property
+    def extra(self) -> int:
+        """Bits that hls4ml's accumulator has more than the input on each side of the point."""
+        return (self.taps - 1).bit_length()
+
+    @property
+    def raw(self) -> Number:
+        """hls4ml's accumulator (infer_precision.py), in which it divides, too: towards zero."""
+        return Number(self.input.bits + 2 * self.extra, self.input.fraction + self.extra, self.input.signed)
 
 
 #: cycles from the last address of a window to its finished sum
@@ -256,6 +287,8 @@ def design(row: Any, types: FixedPoint, multipliers: int = 8) -> Design:
             now = Number.of(own.result)
         elif kind == "MaxPooling2D":
             stages.append(MaxPool(layer.name, _window(layer, shape, layer.pool_size), now))
+        elif kind == "AveragePooling2D":
+            stages.append(_average(layer, _window(layer, shape, layer.pool_size), types.input, stages))
         elif kind not in ("Flatten", "Reshape"):
             raise Unavailable(f"layer {layer.name!r} ({kind}) is not known to the RTL generator")
         shape = tuple(int(size) for size in layer.output_shape[1:])
@@ -266,6 +299,16 @@ def design(row: Any, types: FixedPoint, multipliers: int = 8) -> Design:
 
 def _with(stage: Stage, cast: Cast) -> Stage:
     return replace(stage, casts=(*stage.casts, cast))
+
+
+def _average(layer: Any, window: Window, given: FixedType, before: Sequence[Stage]) -> AveragePool:
+    """Its result has the type of its input, modes included, as in hls4ml (infer_precision.py)."""
+    type_ = before[-1].casts[-1].type if before and before[-1].casts else None if before else given
+    if type_ is None:
+        raise Unavailable(f"layer {layer.name!r} averages sums that have no type")
+    if not window.inside:
+        raise Unavailable(f"layer {layer.name!r} averages over padding, which hls4ml's streams cannot")
+    return AveragePool(layer.name, window, Number.of(type_), (Cast(type_),))
 
 
 def _codes(values: np.ndarray, type_: FixedType) -> np.ndarray:
@@ -293,6 +336,9 @@ def _window(layer: Any, shape: tuple[int, ...], kernel: tuple[int, int]) -> Wind
 def numbers(design: Design) -> Iterator[Number]:
     """Number on the wire before the first stage, and after each."""
     yield Number.of(design.input)
-    for stage in design.stages:
-        own = stage.sum if isinstance(stage, Multiply) else stage.input
-        yield Number.of(stage.casts[-1].type) if stage.casts else own
+    yield from map(result_of, design.stages)
+
+
+def result_of(stage: Stage) -> Number:
+    """Number on the wire after a stage."""
+    return Number.of(stage.casts[-1].type) if stage.casts else stage.raw

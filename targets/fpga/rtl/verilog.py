@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from targets.fpga.rtl.cast import cast_lines
-from targets.fpga.rtl.stages import Cast, Design, MaxPool, Multiply, Number, Stage, Window, numbers
+from targets.fpga.rtl.pieces import advance, cast_wires, counter_bits, counters, head, memory, signed, walk
+from targets.fpga.rtl.pooling import pool
+from targets.fpga.rtl.stages import Cast, Design, Multiply, Number, Stage, numbers, result_of
 
 TOP = "network"
 
@@ -31,7 +33,7 @@ def write(design: Design, folder: Path) -> list[Path]:
     for index, stage in enumerate(design.stages):
         name = module_name(index, stage)
         path = folder / f"{name}.v"
-        text = multiply(name, stage) if isinstance(stage, Multiply) else max_pool(name, stage)
+        text = multiply(name, stage) if isinstance(stage, Multiply) else pool(name, stage)
         path.write_text(text)
         files.append(path)
         if isinstance(stage, Multiply):
@@ -74,89 +76,10 @@ def _top(design: Design, wires: Sequence[Number]) -> str:
     return "\n".join(lines)
 
 
-def _bits(count: int) -> int:
-    """Width of a counter from 0 to count - 1."""
-    return max(1, (count - 1).bit_length())
-
-
-def _head(name: str, source: Number, result: Number, about: str) -> list[str]:
-    return [
-        f"// {about}",
-        f"module {name} (",
-        "  input wire clk, input wire rst,",
-        f"  input wire in_valid, output wire in_ready, input wire [{source.bits - 1}:0] in_data,",
-        f"  output wire out_valid, input wire out_ready, output wire [{result.bits - 1}:0] out_data",
-        ");",
-        "  localparam LOAD = 2'd0, RUN = 2'd1, WAIT = 2'd2, EMIT = 2'd3;",
-        "  reg [1:0] state;",
-        "  assign in_ready = state == LOAD;",
-        "  assign out_valid = state == EMIT;",
-    ]
-
-
-def _result(stage: Stage) -> Number:
-    own = stage.sum if isinstance(stage, Multiply) else stage.input
-    return Number.of(stage.casts[-1].type) if stage.casts else own
-
-
-def _casts(stage: Stage, source: str, number: Number) -> tuple[list[str], str]:
-    lines: list[str] = []
-    for place, cast in enumerate(stage.casts):
-        lines += ["  " + line for line in cast_lines(source, number, cast, f"c{place}")]
-        source, number = f"c{place}", Number.of(cast.type)
-    return lines, source
-
-
-def _signed(name: str, number: Number) -> str:
-    return f"$signed({name})" if number.signed else f"$signed({{1'b0, {name}}})"
-
-
-def _memory(stage: Stage, window: Window) -> list[str]:
-    """The input memory, its load counter, and the read port with zeros outside the image."""
-    source, size = stage.input, window.inputs
-    return [
-        f"  reg [{source.bits - 1}:0] memory [0:{size - 1}];",
-        f"  reg [{_bits(size) - 1}:0] loaded;",
-        "  always @(posedge clk) if (in_valid && in_ready) memory[loaded] <= in_data;",
-    ]
-
-
-def _walk(window: Window, channel: str) -> list[str]:
-    """Wires `address` and `covered` of the element under the window's tap."""
-    dense = window.kernel == (1, 1) and window.positions == 1 and (window.height, window.width) == (1, 1)
-    bits = _bits(window.inputs)
-    if dense:
-        return [f"  wire [{bits - 1}:0] address = {channel};", "  wire covered = 1'b1;"]
-    (ph, pw), (sh, sw) = window.pad, window.stride
-    return [
-        f"  wire signed [31:0] y = $signed({{1'b0, row}}) * {sh} + $signed({{1'b0, tap_row}}) - {ph};",
-        f"  wire signed [31:0] z = $signed({{1'b0, column}}) * {sw} + $signed({{1'b0, tap_column}}) - {pw};",
-        f"  wire covered = y >= 0 && y < {window.height} && z >= 0 && z < {window.width};",
-        f"  wire [31:0] place = (y * {window.width} + z) * {window.channels} + {channel};",
-        f"  wire [{bits - 1}:0] address = place[{bits - 1}:0];",
-    ]
-
-
-def _counters(*names_and_counts: tuple[str, int]) -> list[str]:
-    return [f"  reg [{_bits(count) - 1}:0] {name};" for name, count in names_and_counts]
-
-
-def _advance(nested: Sequence[tuple[str, int]], indent: str) -> list[str]:
-    """Count like an odometer, the first name fastest."""
-    lines, depth = [], 0
-    for name, count in nested:
-        lines.append(f"{indent}{'  ' * depth}if ({name} == {count - 1}) begin {name} <= 0;")
-        depth += 1
-    for back in range(depth - 1, -1, -1):
-        name = nested[back][0]
-        lines.append(f"{indent}{'  ' * back}end else {name} <= {name} + 1'b1;")
-    return lines
-
-
 def multiply(name: str, stage: Multiply) -> str:
     """A dense or convolution stage."""
     window, source, total = stage.window, stage.input, stage.sum
-    result = _result(stage)
+    result = result_of(stage)
     p, groups = stage.multipliers, stage.groups
     height, width = window.kernel
     taps = [("tap_channel", window.channels), ("tap_column", width), ("tap_row", height)]
@@ -164,22 +87,22 @@ def multiply(name: str, stage: Multiply) -> str:
     w, b = stage.weight.bits, total.width
     depth = len(groups) * stage.taps
     product = source.width + w
-    lines = _head(
+    lines = head(
         name,
         source,
         result,
         f"{stage.name}: {stage.taps} taps, {stage.outputs} outputs, {p} multipliers, sums of {b} bits",
     )
-    lines += _memory(stage, window) + _counters(*taps, *over, ("lane", p))
-    lines += [f"  reg [{_bits(depth) - 1}:0] word;", "  reg [1:0] drained;"]
-    lines += _walk(window, "tap_channel")
+    lines += memory(stage, window) + counters(*taps, *over, ("lane", p))
+    lines += [f"  reg [{counter_bits(depth) - 1}:0] word;", "  reg [1:0] drained;"]
+    lines += walk(window, "tap_channel")
     lines += [
         f"  reg [{p * w - 1}:0] weights [0:{depth - 1}];",
         f"  reg [{p * b - 1}:0] biases [0:{len(groups) - 1}];",
         f'  initial $readmemh("{name}_weights.hex", weights);',
         f'  initial $readmemh("{name}_bias.hex", biases);',
         f"  reg [{source.bits - 1}:0] x; reg [{p * w - 1}:0] weight; reg x_valid, p_valid, zero;",
-        f"  wire signed [{source.width - 1}:0] operand = zero ? {source.width}'sd0 : {_signed('x', source)};",
+        f"  wire signed [{source.width - 1}:0] operand = zero ? {source.width}'sd0 : {signed('x', source)};",
         "  always @(posedge clk) begin",
         "    x <= memory[address]; zero <= !covered; weight <= weights[word];",
         "    x_valid <= state == RUN && !rst; p_valid <= x_valid && !rst;",
@@ -204,7 +127,7 @@ def multiply(name: str, stage: Multiply) -> str:
         "  end endgenerate",
         f"  wire signed [{b - 1}:0] chosen = $signed(sums[lane*{b} +: {b}]);",
     ]
-    cast, outcome = _casts(stage, "chosen", Number(total.bits, total.fraction))
+    cast, outcome = cast_wires(stage, "chosen", Number(total.bits, total.fraction))
     lines += [*cast, f"  assign out_data = {outcome}[{result.bits - 1}:0];"]
     size = f"(group == {len(groups) - 1} ? {groups[-1] - 1} : {p - 1})"
     last_position = f"column == {window.columns - 1} && row == {window.rows - 1}"
@@ -220,7 +143,7 @@ def multiply(name: str, stage: Multiply) -> str:
         "      first <= 1'b0;",
         f"      word <= word == {depth - 1} ? 0 : word + 1'b1;",
         f"      if ({window_done}) begin state <= WAIT; drained <= 0; end",
-        *_advance(taps, "      "),
+        *advance(taps, "      "),
         "    end",
         "    WAIT: begin",
         "      drained <= drained + 1'b1;",
@@ -230,7 +153,7 @@ def multiply(name: str, stage: Multiply) -> str:
         f"      if (lane == {size}) begin",
         "        lane <= 0; first <= 1'b1;",
         f"        state <= group == {len(groups) - 1} && {last_position} ? LOAD : RUN;",
-        *_advance(over, "        "),
+        *advance(over, "        "),
         "      end else lane <= lane + 1'b1;",
         "    end",
         "  endcase",
@@ -248,55 +171,6 @@ def _product(stage: Multiply, width: int) -> list[str]:
         return ["  " + line for line in cast_lines("exact", number, Cast(stage.given), "addend")]
     shift = total.fraction - number.fraction
     return [f"  wire signed [{total.width - 1}:0] addend = exact <<< {shift};"]
-
-
-def max_pool(name: str, stage: MaxPool) -> str:
-    """A max pooling stage."""
-    window, source, result = stage.window, stage.input, _result(stage)
-    height, width = window.kernel
-    taps = [("tap_column", width), ("tap_row", height)]
-    over = [("channel", window.channels), ("column", window.columns), ("row", window.rows)]
-    lines = _head(name, source, result, f"{stage.name}: largest of {height} x {width}")
-    lines += _memory(stage, window) + _counters(*taps, *over) + ["  reg [1:0] drained; reg first;"]
-    lines += _walk(window, "channel")
-    clear = " ".join(f"{n} <= 0;" for n, _ in (*taps, *over))
-    window_done = " && ".join(f"{n} == {c - 1}" for n, c in taps)
-    done = f"channel == {window.channels - 1} && column == {window.columns - 1} && row == {window.rows - 1}"
-    lines += [
-        f"  reg [{source.bits - 1}:0] x; reg x_valid, x_first, none, empty;",
-        f"  wire signed [{source.width - 1}:0] value = {_signed('x', source)};",
-        f"  reg signed [{source.width - 1}:0] largest;",
-        "  always @(posedge clk) begin",
-        "    x <= memory[address]; none <= !covered; x_valid <= state == RUN && !rst; x_first <= first;",
-        "    if (x_valid && !none && (x_first || empty || value > largest)) largest <= value;",
-        "    if (x_valid) empty <= none && (x_first || empty);",
-        "  end",
-    ]
-    cast, outcome = _casts(stage, "largest", source)
-    lines += cast
-    lines += [
-        f"  assign out_data = {outcome}[{result.bits - 1}:0];",
-        "  always @(posedge clk) if (rst) begin",
-        f"    state <= LOAD; loaded <= 0; drained <= 0; first <= 1'b1; {clear}",
-        "  end else case (state)",
-        f"    LOAD: if (in_valid) begin if (loaded == {window.inputs - 1}) begin loaded <= 0; state <= RUN; "
-        "first <= 1'b1; end else loaded <= loaded + 1'b1; end",
-        "    RUN: begin",
-        "      first <= 1'b0;",
-        f"      if ({window_done}) begin state <= WAIT; drained <= 0; end",
-        *_advance(taps, "      "),
-        "    end",
-        "    WAIT: begin drained <= drained + 1'b1; if (drained == 2) state <= EMIT; end",
-        "    EMIT: if (out_ready) begin",
-        "      first <= 1'b1;",
-        f"      state <= {done} ? LOAD : RUN;",
-        *_advance(over, "      "),
-        "    end",
-        "  endcase",
-        "endmodule",
-        "",
-    ]
-    return "\n".join(lines)
 
 
 def _hex(codes: Sequence[int], bits: int) -> str:

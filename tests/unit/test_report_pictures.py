@@ -14,7 +14,7 @@ import pytest
 
 from bench.records import Record, unpack
 from bench.report import pictures, write, write_report
-from bench.report.pictures import curves, latency, layers, resources, scatter, sizes
+from bench.report.pictures import curves, fabric, latency, layers, resources, scatter, sizes
 from bench.report.pictures.style import GREY, INK, Plan, draw, look, round_numbers
 from bench.report.read import SweepData, read_sweep
 from bench.report.tidy import sweep_frame
@@ -22,7 +22,7 @@ from bench.report.view import ModelView, views
 from bench.report.write import Choice
 from bench.store import Store
 from tests.synthetic import KINDS, build
-from tests.synthetic_fpga import add_fpga, design
+from tests.synthetic_fpga import CHAINS, add_fpga, design
 
 FEW = {name: KINDS[name] for name in ("baseline", "pruned", "fiq")}
 
@@ -288,11 +288,56 @@ class TestCurves:
         assert [(x, n.value) for x, n in pruned.cost] == [(1.0, 180.0), (4.0, 54.0)]
         assert plan.data.cost == "DSP, impl, estimated" and "simulated" in plan.data.accuracy
 
+    def test_a_design_of_another_style_is_no_point_of_a_curve(self, tmp_path: Path) -> None:
+        """Its option has the usual value too, but means nothing there."""
+        build(tmp_path, variants=FEW, items=50)
+        styles: dict[str, dict[str, object]] = {
+            "rtl": {"style": "sequential", "cutoff": 5},
+            "rtl[style=parallel]": {"style": "parallel", "cutoff": 5},
+            "rtl[style=parallel,cutoff=2]": {"style": "parallel", "cutoff": 2},
+        }
+        hardware = {f"pruned@{t}": design(1.0 + i) for i, t in enumerate(styles)}
+        add_fpga(tmp_path, targets=tuple(styles), hardware=hardware)
+        path = tmp_path / "sweeps" / "synthetic.json"
+        manifest = json.loads(path.read_text())
+        for cell in manifest["cells"]:
+            cell["options"] = styles.get(cell["target_label"], {})
+        path.write_text(json.dumps(manifest))
+        view, data = opened(tmp_path)
+        for plans, name in ((curves.plans, "m-curve-cutoff-rtl"), (fabric.plans, "m-fabric-cutoff-rtl")):
+            (plan,) = plans(view, data.cells, "m")
+            assert plan.name == name
+            points = {c.name: [x for x, _ in c.cost] for c in plan.data.curves}
+            assert points["pruned, style=parallel"] == [2.0, 5.0] and "pruned" not in points
+            assert draw(plan)[0].startswith(b"<?xml")
+
+    def test_fabric_of_both_styles_by_a_parameter_of_the_variant(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        grid = {f"pruned[sparsity={s}]": KINDS["pruned"] for s in (0.5, 0.9)}
+        for name in grid:
+            monkeypatch.setitem(CHAINS, name, CHAINS["pruned"])
+        build(tmp_path, variants=FEW | grid, items=50)
+        targets = ("rtl", "rtl[style=parallel]")
+        scales = {"pruned[sparsity=0.5]": 1.0, "pruned[sparsity=0.9]": 0.4}
+        hardware = {f"{v}@{t}": design(s) for v, s in scales.items() for t in targets}
+        add_fpga(tmp_path, targets=targets, hardware=hardware)
+        view, data = opened(tmp_path)
+        (plan,) = fabric.plans(view, data.cells, "m")
+        assert plan.name == "m-fabric-sparsity-rtl" and plan.data.labels[0] == "LUT, impl, estimated"
+        assert [c.name for c in plan.data.curves] == ["pruned, rtl", "pruned, rtl[style=parallel]"]
+        for curve in plan.data.curves:
+            (_, first), (_, second) = curve.cost  # DSP slices
+            assert [x for x, _ in curve.accuracy] == [0.5, 0.9] and second.value < first.value
+
     def test_one_value_is_no_curve(self, root: Path) -> None:
         assert not any("curve" in name for name in all_plans(root))
 
     def test_labels(self) -> None:
-        assert curves._parsed("qat[bits=4,symmetric=true,x=inf]") == ("qat", {"bits": 4.0})
+        assert curves._parsed("qat[bits=4,symmetric=true,x=inf]") == (
+            "qat",
+            {"bits": 4.0, "symmetric": "true", "x": "inf"},
+        )
         assert curves._parsed("plain") == ("plain", {})
 
 

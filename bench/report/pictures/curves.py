@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -30,12 +30,13 @@ NAMED = 7
 
 @dataclass(frozen=True)
 class Curve:
-    """One variant (or one target) over the parameter: (value of it, number)."""
+    """One variant (or one target) over the parameter: (value of it, number). marker: if not the variant's."""
 
     name: str
     colour: str
     accuracy: tuple[tuple[float, Number], ...]
     cost: tuple[tuple[float, Number], ...]
+    marker: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ Point = tuple[float, str, str]  # value of the parameter, variant, target
 
 def plans(view: ModelView, cells: Sequence[Cell], prefix: str) -> Iterator[Plan]:
     """One picture for each parameter of variants (on the primary target) and of targets."""
-    for parameter, series in _grids(view, cells).items():
+    for parameter, series in grids(view, cells, [view.primary]).items():
         targets = list(dict.fromkeys(t.partition("[")[0] for points in series.values() for _, _, t in points))
         for target in targets:
             chosen = {
@@ -114,23 +115,27 @@ def _plan(
     )
 
 
-def _grids(view: ModelView, cells: Sequence[Cell]) -> dict[str, dict[str, list[Point]]]:
-    """Parameter -> name of the curve -> points. A curve has all other parameters in common."""
-    usual = {cell.variant: cell for cell in reversed(cells)}
+def grids(
+    view: ModelView, cells: Sequence[Cell], targets: Sequence[str]
+) -> dict[str, dict[str, list[Point]]]:
+    """Parameter -> name of the curve -> points. A curve has all other parameters in common.
+
+    Args:
+        targets: on which curves over the parameters of variants are.
+    """
     found: dict[str, dict[str, list[Point]]] = {}
-    for variant in view.variants:
-        base, params = _parsed(variant)
-        for name, value in params.items():
-            rest = _label(base, {k: v for k, v in params.items() if k != name})
-            _add(found, name, rest, (value, variant, view.primary))
-    for name, curves in found.items():
-        for rest, points in curves.items():
-            # The plain variant is on the curve too, at the value that it was made with.
-            value = _made_with(usual.get(rest), name)
-            if value is not None and all(x != value for x, _, _ in points):
-                points.append((value, rest, view.primary))
+    for target in targets:
+        usual = {cell.variant: cell for cell in reversed(cells) if cell.target == target}
+        for name, curves in _of_variants(view.variants, target).items():
+            for rest, points in curves.items():
+                # The plain variant is on the curve too, at the value that it was made with.
+                plain = _made_with(usual.get(rest), name)
+                if plain is not None and all(x != plain for x, _, _ in points):
+                    points.append((plain, rest, target))
+                label = rest if len(targets) == 1 else f"{rest}, {target}"
+                found.setdefault(name, {})[label] = points
     options = {cell.target: cell.entry.get("options") for cell in reversed(cells)}
-    shown = {name for target in view.targets for name in _parsed(target)[1]}
+    shown = {name for target in view.targets for name, v in _parsed(target)[1].items() if _is_number(v)}
     for target in view.targets:
         params = _parsed(target)[1]
         # An option that has its usual value is not in the label.
@@ -147,27 +152,43 @@ def _grids(view: ModelView, cells: Sequence[Cell]) -> dict[str, dict[str, list[P
     }
 
 
+def _of_variants(variants: Sequence[str], target: str) -> dict[str, dict[str, list[Point]]]:
+    found: dict[str, dict[str, list[Point]]] = {}
+    for variant in variants:
+        base, params = _parsed(variant)
+        for name, value in params.items():
+            if _is_number(value):
+                rest = _label(base, {k: v for k, v in params.items() if k != name})
+                _add(found, name, rest, (float(value), variant, target))
+    return found
+
+
 def _add(found: dict[str, dict[str, list[Point]]], name: str, label: str, point: Point) -> None:
     found.setdefault(name, {}).setdefault(label, []).append(point)
 
 
-def _parsed(label: str) -> tuple[str, dict[str, Any]]:
-    """`qat[bits=4,symmetric=true]` -> `qat`, {bits: 4.0}: parameters that are numbers."""
+def _parsed(label: str) -> tuple[str, dict[str, float | str]]:
+    """`qat[bits=4,symmetric=true]` -> `qat`, {bits: 4.0, symmetric: "true"}."""
     base, _, rest = label.partition("[")
-    params = {}
+    params: dict[str, float | str] = {}
     for part in rest.rstrip("]").split(","):
         name, equals, text = part.strip().partition("=")
-        try:
-            value = float(text)
-        except ValueError:
-            continue
-        if equals and math.isfinite(value):
-            params[name] = value
+        if equals:
+            params[name] = _value(text)
     return base, params
 
 
-def _label(base: str, params: dict[str, float]) -> str:
-    return base + (f"[{','.join(f'{k}={v:g}' for k, v in params.items())}]" if params else "")
+def _value(text: str) -> float | str:
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if math.isfinite(value) else text
+
+
+def _label(base: str, params: Mapping[str, float | str]) -> str:
+    parts = (f"{k}={v if isinstance(v, str) else format(v, 'g')}" for k, v in params.items())
+    return base + (f"[{','.join(parts)}]" if params else "")
 
 
 def _made_with(cell: Cell | None, name: str) -> float | None:
@@ -225,16 +246,16 @@ def paint(figure: Figure, data: Curves) -> None:
     )
     if math.isfinite(data.baseline) and any(curve.accuracy for curve in data.curves):
         one.axhline(100 * data.baseline, color=INK, linewidth=0.9, linestyle="--")
-    _lines(one, [(curve, curve.accuracy) for curve in data.curves], 100)
+    lines(one, [(curve, curve.accuracy) for curve in data.curves], 100)
     if both:
         two = panel(figure, top=top, left=0.68 + half + 0.78, xlabel=label, ylabel=data.cost)
-        _lines(two, [(curve, curve.cost) for curve in data.curves], data.scale.factor)
+        lines(two, [(curve, curve.cost) for curve in data.curves], data.scale.factor)
         two.set_ylim(bottom=0)
     if len(data.curves) <= NAMED:
         legend(figure, one, [(c.name, c.colour, look(c.name).marker) for c in data.curves])
 
 
-def _lines(axes: Axes, curves: Sequence[tuple[Curve, Sequence[tuple[float, Number]]]], factor: float) -> None:
+def lines(axes: Axes, curves: Sequence[tuple[Curve, Sequence[tuple[float, Number]]]], factor: float) -> None:
     values = [x for _, points in curves for x, _ in points]
     styles = ("-", "--", ":", "-.")
     logarithmic = bool(values) and min(values) > 0 and max(values) / min(values) >= 8
@@ -253,7 +274,7 @@ def _lines(axes: Axes, curves: Sequence[tuple[Curve, Sequence[tuple[float, Numbe
         axes.errorbar(
             *(xs, ys, bars),
             color=curve.colour,
-            marker=look(curve.name).marker,
+            marker=curve.marker or look(curve.name).marker,
             markersize=5,
             linewidth=1.2,
             linestyle=styles[place % 4],

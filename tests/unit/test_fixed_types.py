@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import pickle
 import random
-import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from shutil import which
 
 import numpy as np
 import pytest
@@ -31,20 +28,9 @@ from targets.fpga.fixed import (
     enough_integer,
     inputs_digest,
 )
+from tests import ap_fixed
 
 # ---------------------------------------------------------------- against ap_fixed
-
-PROGRAM = """#include "ap_fixed.h"
-#include <cstdio>
-#include <vector>
-template <class T> void run(const std::vector<double> &x) {
-    for (double v : x) { double y = T(v).to_double(); fwrite(&y, sizeof y, 1, stdout); }
-}
-int main() {
-    std::vector<double> x;
-    double v;
-    while (fread(&v, sizeof v, 1, stdin) == 1) x.push_back(v);
-"""
 
 
 def drawn_types() -> list[FixedType]:
@@ -76,24 +62,12 @@ def drawn_values(types: list[FixedType]) -> np.ndarray:
     return np.concatenate([[0.0, 0.5, -0.5, 1.0, -1.0], random_ones, ties, edges])
 
 
-@pytest.mark.skipif(
-    which("g++") is None or importlib.util.find_spec("hls4ml") is None, reason="needs g++ and hls4ml"
-)
+@ap_fixed.needs_ap_fixed
 def test_same_bits_as_ap_fixed(tmp_path: Path) -> None:
     types = drawn_types()
     assert {(t.rounding, t.overflow) for t in types} == {(r, o) for r in ROUNDINGS for o in OVERFLOWS}
     values = drawn_values(types)
-    spec = importlib.util.find_spec("hls4ml")
-    assert spec is not None and spec.submodule_search_locations
-    headers = Path(spec.submodule_search_locations[0]) / "templates" / "vivado" / "ap_types"
-    kinds = [f"{t.bits},{t.integer},AP_{t.rounding},AP_{t.overflow}" for t in types]
-    lines = [f"run<ap_{'u' * (not t.signed)}fixed<{k}>>(x);" for t, k in zip(types, kinds, strict=True)]
-    source, program = tmp_path / "types.cpp", tmp_path / "types"
-    source.write_text(PROGRAM + "\n".join(lines) + "\n}\n")
-    command = ["g++", "-std=c++14", "-O0", "-w", f"-I{headers}", str(source), "-o", str(program)]
-    subprocess.run(command, check=True, timeout=300)
-    done = subprocess.run([program], input=values.tobytes(), capture_output=True, check=True, timeout=60)
-    expected = np.frombuffer(done.stdout).reshape(len(types), len(values))
+    expected = ap_fixed.casts([(type_, False) for type_ in types], values, tmp_path)
     for type_, row in zip(types, expected, strict=True):
         found = type_.quantize(values)
         wrong = np.flatnonzero(found != row)

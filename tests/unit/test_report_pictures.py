@@ -22,7 +22,7 @@ from bench.report.view import ModelView, views
 from bench.report.write import Choice
 from bench.store import Store
 from tests.synthetic import KINDS, build
-from tests.synthetic_fpga import CHAINS, add_fpga, design
+from tests.synthetic_fpga import BITS, CHAINS, add_fpga, design
 
 FEW = {name: KINDS[name] for name in ("baseline", "pruned", "fiq")}
 
@@ -315,8 +315,9 @@ class TestCurves:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         grid = {f"pruned[sparsity={s}]": KINDS["pruned"] for s in (0.5, 0.9)}
-        for name in grid:
+        for bits, name in enumerate(grid, 10):
             monkeypatch.setitem(CHAINS, name, CHAINS["pruned"])
+            monkeypatch.setitem(BITS, name, bits)
         build(tmp_path, variants=FEW | grid, items=50)
         targets = ("rtl", "rtl[style=parallel]")
         scales = {"pruned[sparsity=0.5]": 1.0, "pruned[sparsity=0.9]": 0.4}

@@ -192,10 +192,14 @@ def _alone(folder: Path, store: Store, bit: str | None) -> int:
         raise ArtifactError(
             "neither a bitstream nor a report that is known here is in this folder", where=str(folder)
         )
-    stages = Stages(bitstream=made.bit is not None or "handoff" in made.unread or made.hwh is not None)
+    built = made.bit is not None or "handoff" in made.unread or made.hwh is not None
+    routed = any(report.kind == "timing" and report.stage == "impl" for report in made.reports)
+    wanted = ["reports readable"]
+    wanted += ["bitstream", "hardware handoff"] if built else []
+    wanted += ["timing met"] if built or routed else []
     part = made.header.part if made.header is not None else None
-    wanted = ("bitstream", "hardware handoff", "timing met", "reports readable")
-    looked_at = tuple(check for check in checks(made, stages, part=part, top=None) if check.name in wanted)
+    everything = checks(made, Stages(bitstream=built or routed), part=part, top=None)
+    looked_at = tuple(check for check in everything if check.name in wanted)
     _all_well(looked_at, folder)
     label = made.header.design if made.header is not None else made.reports[0].top or "reports"
     digest = products.digest_of(made.bit) if made.bit is not None else ""

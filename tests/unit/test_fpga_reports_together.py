@@ -109,12 +109,12 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 
 def test_a_search_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = tmp_path
-    for _ in range(17):
+    for _ in range(25):
         deep = deep / "d"
     deep.mkdir(parents=True)
     for folder in (deep, deep.parent):
         (folder / "power.rpt").write_bytes((FILES / "vivado_2023.2_power.rpt").read_bytes())
-    assert found_in(tmp_path) == ["d/" * 16 + "power.rpt"]
+    assert found_in(tmp_path) == ["d/" * 24 + "power.rpt"]
     monkeypatch.setattr(reports_module, "_MAX_ENTRIES", 10)
     with pytest.raises(ArtifactError, match="more than 10 files"):
         find_reports(tmp_path)

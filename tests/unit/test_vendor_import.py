@@ -254,6 +254,23 @@ def test_a_project_of_vitis_unified_is_taken_in_with_its_final_reports(
     assert {report["file"].split("/")[0] for report in facts["reports"]} == {"final_reports"}
 
 
+@pytest.mark.parametrize(("slack", "code"), [(" 1.204 ", 0), ("-1.204 ", 2)])
+def test_reports_alone_are_taken_in_where_timing_is_met(
+    slack: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = vitis_unified.final_reports(tmp_path / "final_reports")
+    (timing,) = folder.glob("*timing*")
+    timing.write_text(timing.read_text().replace(" 1.204 ", slack))
+    assert bench(tmp_path, "import-build", folder) == code
+    shown = capsys.readouterr()
+    if code:
+        assert "timing met: at this clock results may be wrong: WNS -1.204 ns" in shown.err
+        assert not (tmp_path / "results" / "imports").exists()
+    else:
+        (place,) = (tmp_path / "results" / "imports").iterdir()
+        assert place.name == vitis_unified.TOP and not (place / "overlay").exists()
+
+
 def test_a_final_report_that_is_cut_off_is_not_taken_in(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,7 +43,7 @@ _NAMES = re.compile(
     r".*(csynth|cosim|utilization\w*|util|util_\w+|timing\w*|power\w*|vivado_synth|hls_compile)\.(rpt|xml)"
 )
 #: bounds of a search, far above any real project
-_MAX_DEPTH, _MAX_ENTRIES, _MAX_FOUND = 16, 200_000, 500
+_MAX_DEPTH, _MAX_ENTRIES, _MAX_FOUND = 24, 500_000, 5_000
 
 
 def read_report(path: Path) -> HardwareReport:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cells import CellSpec, Chain, Protocol, StepSpec, Sweep
-from bench.config.document import Document, Given, ModelUse, Reader, StepUse, unsafe_name
+from bench.config.document import Document, Given, ModelUse, Reader, StepUse, TargetUse, unsafe_name
 from bench.config.parameters import Parameters
 from bench.config.problems import Problems
 from bench.config.select import choose, leave_out, with_baselines
@@ -250,13 +250,24 @@ class _Expansion:
                     for name, value in zip(axes, chosen, strict=True)
                 }
                 options = self.parameters.complete(target.Options, given, use.path, f"target {use.name!r}")
-                if options is None:
+                if options is None or not self._board_there(target, options, use):
                     continue
                 label = _label(use.name, options, defaults)
                 if label in found:
                     self.problems.add(use.path, f"target {label!r} is there twice")
                 found[label] = (target, label, options)
         return [*found.values(), *self._companions(found)]
+
+    def _board_there(self, target: Any, options: dict[str, Any], use: TargetUse) -> bool:
+        """Whether the board that a target names is in the inventory; told with the line that names it."""
+        try:
+            target.board(options)
+        except ConfigError as error:
+            path = use.options["board"].path if "board" in use.options else use.path
+            mend = " ".join(filter(None, (error.mend, error.where and f"({error.where})")))
+            self.problems.add(path, error.what, mend or None)
+            return False
+        return True
 
     @staticmethod
     def _companions(

@@ -749,9 +749,9 @@ class DmaDriver(Driver):
 
     def arm(self, frames: int) -> None:
         registers = self.registers
+        if any(int(registers[channel + self._STATUS]) & 0x71 for channel in (self._MM2S, self._S2MM)):
+            self._reset()  # before the addresses: a reset is of both channels
         for channel, buffer in ((self._MM2S, self._source), (self._S2MM, self._target)):
-            if int(registers[channel + self._STATUS]) & 0x71:
-                self._reset()
             address = buffer.physical_address
             registers[channel + self._ADDRESS] = address & 0xFFFFFFFF
             registers[channel + self._ADDRESS + 1] = address >> 32

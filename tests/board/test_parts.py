@@ -198,28 +198,65 @@ def test_real_handoff() -> None:
 
 # ---------------------------------------------------------------- hls4ml's own driver
 
+#: hls4ml copies it into every project that it writes
 DRIVER = "hls4ml/templates/vivado_accelerator/pynq-z2/python_drivers/axi_stream_driver.py"
+FLOAT_DMA = {
+    "style": "axis_dma", "dma": "hier_0/axi_dma_0", "inputs": 4, "outputs": 4, "input_dtype": "float32",
+    "input_type": None, "output_dtype": "float32", "output_type": None,
+}  # fmt: skip
 
 
-def test_hls4ml_driver_gives_the_same(make: Callable[..., tuple[Any, Any]], tmp_path: Path) -> None:
+@pytest.fixture
+def drivers(make: Callable[..., tuple[Any, Any]], tmp_path: Path) -> tuple[Any, Any]:
+    """hls4ml's driver of five frames, and ours, of one overlay."""
     found = sorted((ROOT / ".venv").glob(f"lib/python3*/site-packages/{DRIVER}"))
     if not found:
         pytest.skip("hls4ml is not installed in .venv")
     _, overlay = make(dma="hier_0/axi_dma_0", kernel="hier_0/kernel_0")
     spec = importlib.util.spec_from_file_location("axi_stream_driver", found[0])
     assert spec is not None and spec.loader is not None
-    theirs = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(theirs)
-    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    network = theirs.NeuralNetworkOverlay(str(tmp_path / "made" / "overlay.bit"), x.shape, x.shape)
-    wanted = np.array(network.predict(x))
-    item = {"interface": {
-        "style": "axis_dma", "dma": "hier_0/axi_dma_0", "inputs": 4, "outputs": 4,
-        "input_dtype": "float32", "input_type": None, "output_dtype": "float32", "output_type": None,
-    }}  # fmt: skip
-    ours = agent.make_driver(agent.Board(), pynq, overlay, item, 8)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    theirs = module.NeuralNetworkOverlay(str(tmp_path / "made" / "overlay.bit"), (5, 4), (5, 4))
+    return theirs, agent.make_driver(agent.Board(), pynq, overlay, {"interface": FLOAT_DMA}, 8)
+
+
+def frames(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(5, 4)).astype(np.float32)
+
+
+def test_hls4ml_driver_gives_the_same(drivers: tuple[Any, Any]) -> None:
+    theirs, ours = drivers
+    x = frames(0)
+    wanted = np.array(theirs.predict(x))
     np.testing.assert_array_equal(ours.run(x, 1.0), wanted)
     np.testing.assert_array_equal(ours.run(x[:2], 1.0), wanted[:2])
+
+
+def test_hls4ml_driver_is_good_for_one_call_only(drivers: tuple[Any, Any]) -> None:
+    """Its `decode` puts a computed array in place of the buffer, to which pynq gives an address that it
+    made up: the next transfer goes there. On a real board somebody else's memory is overwritten."""
+    theirs, ours = drivers
+    x, decode = frames(0), lambda y: y * 1.0
+    buffer = theirs.output_buffer
+    np.testing.assert_array_equal(np.array(theirs.predict(x, decode=decode)), 2 * x)
+    assert theirs.output_buffer is not buffer
+    assert theirs.output_buffer.physical_address != buffer.physical_address
+    with pytest.raises((RuntimeError, OSError)):
+        theirs.predict(x, decode=decode)
+    for seed in range(3):
+        np.testing.assert_array_equal(ours.run(frames(seed), 1.0), 2 * frames(seed))
+
+
+def test_hls4ml_driver_gives_its_own_buffer_out(drivers: tuple[Any, Any]) -> None:
+    """The first result is another one after the second call; ours are copies."""
+    theirs, ours = drivers
+    first = theirs.predict(frames(0))
+    theirs.predict(frames(1))
+    np.testing.assert_array_equal(first, 2 * frames(1))
+    kept = ours.run(frames(0), 1.0)
+    ours.run(frames(1), 1.0)
+    np.testing.assert_array_equal(kept, 2 * frames(0))
 
 
 # ---------------------------------------------------------------- the program behind a kernel

@@ -95,10 +95,21 @@ def test_no_environment_skips_the_cells_and_says_how_to_make_it(
 
 
 def test_boards_that_are_not_there_or_not_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Did you mean 'emulated'"):
+    """The sweep file's line is told, and the inventory."""
+    with pytest.raises(ConfigError, match="Did you mean 'emulated'") as error:
         plan("emulatd", tmp_path)
-    with pytest.raises(ConfigError, match="which board"):
+    assert error.value.where == "sweep:5: targets[1].pynq.board" and "'emulatd'" in error.value.what
+    assert str(tmp_path / "boards.json") in str(error.value)
+    with pytest.raises(ConfigError, match="which board") as error:
         plan('""', tmp_path)
+    assert str(error.value.where).startswith("sweep:5: ")
+    with pytest.raises(ConfigError, match="which board") as error:
+        parse_sweep(SWEEP.replace("{pynq: {board: %s, preset: quick}}", "pynq"))
+    assert str(error.value.where).startswith("sweep:5: ")
+    (tmp_path / "boards.json").write_text("{")
+    with pytest.raises(ConfigError, match="not an inventory") as error:
+        plan("emulated", tmp_path)
+    assert str(error.value.where).startswith("sweep:5: ")
 
 
 def test_a_real_board_takes_what_the_vendor_tools_build(

@@ -2,7 +2,8 @@
 
 `yaml` blocks that start with `sweep:` must load; `python` blocks are executed; `console` blocks are
 executed line by line where a line starts with `$ bench`. A block is left out only by a comment
-`<!-- not run: reason -->` on the line before it.
+`<!-- not run: reason -->` on the line before it. Pages whose commands follow from each other (`IN_ORDER`)
+are run as a whole, elsewhere.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+IN_ORDER = {"first_board.md": "tests/e2e/test_first_board.py"}
 FENCE = re.compile(r"(<!-- not run: (?P<why>.+?) -->\n)?^```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.M | re.S)
 
 
 def blocks(kind: str) -> list[object]:
     found: list[object] = []
-    for page in PAGES:
+    for page in (page for page in PAGES if page.name not in IN_ORDER):
         text = page.read_text(encoding="utf-8")
         for match in FENCE.finditer(text):
             if match["kind"] == kind and not match["why"]:
@@ -80,6 +82,11 @@ def test_commands_in_the_docs_run(body: str, workplace: Path) -> None:
             timeout=300,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", list(IN_ORDER))
+def test_pages_left_out_here_are_run_elsewhere(page: str) -> None:
+    assert page in (ROOT / IN_ORDER[page]).read_text(encoding="utf-8")
 
 
 def test_links_between_pages_lead_somewhere() -> None:

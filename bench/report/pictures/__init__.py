@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.report.pictures import agreement, curves, fabric, latency, layers, resources, scatter, sizes
+from bench.report.pictures import agreement, board, curves, fabric, latency, layers, resources, scatter, sizes
 from bench.report.pictures.style import FORMATS, Picture, Plan, draw, slug
 from bench.report.read import Cell, Rounds
 from bench.report.view import ModelView
@@ -26,5 +26,6 @@ def plans(view: ModelView, cells: Sequence[Cell], rounds: Rounds, prefix: str) -
     yield from layers.plans(view, cells, prefix)
     yield from agreement.plans(view, cells, prefix)
     yield from resources.plans(view, prefix)
+    yield from board.plans(view, prefix)
     yield from curves.plans(view, cells, prefix)
     yield from fabric.plans(view, cells, prefix)

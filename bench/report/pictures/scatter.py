@@ -61,8 +61,14 @@ def plans(view: ModelView, prefix: str) -> Iterator[Plan]:
     for metric in ("ebops", "weight_bits"):
         costs = [place for place in view.distinct(metric) if place in view.fpga_targets]
         costs = [place for place in costs if len(_points(view, place, metric, "")) > 1]
+        drawn: list[object] = []
         for place in costs:
             points, named = _points(view, place, metric, ""), METRICS[metric].title
+            # A board runs the networks that are simulated: the same points, unless something went wrong.
+            spots = [(point.name, point.cost.value, point.accuracy.value) for point in points]
+            if spots in drawn:
+                continue
+            drawn.append(spots)
             title = f"accuracy against {named}, {place}"
             name = f"{prefix}-accuracy-{slug(named)}-{slug(place)}"
             yield _plan(view, name, title, place, points, _cheapest(view, points), "1", named)

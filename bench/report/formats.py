@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 MINUS = "−"
+MOST_DECIMALS = 12
+#: An interval narrower than this share of its value is what rounding left of equal numbers.
+DUST = 1e-12
 
 
 class Scale(NamedTuple):
@@ -45,12 +48,14 @@ def scale_for(unit: str, values: Iterable[float]) -> Scale:
 
 
 def decimals(uncertainty: float) -> int:
-    """Decimal places that an uncertainty bears: two digits if it starts with 1 or 2, else one."""
+    """Decimal places that an uncertainty bears: two digits if it starts with 1 or 2, else one; two before
+    the point. Negative from 100 on: tens, hundreds, …"""
     if not math.isfinite(uncertainty) or uncertainty <= 0:
         return 3
     exponent = math.floor(math.log10(uncertainty))
     first = uncertainty / 10.0**exponent
-    return min(6, max(0, -exponent + (1 if first < 2.95 else 0)))
+    places = (1 if first < 2.95 else 0) - exponent
+    return min(MOST_DECIMALS, places) if places >= 0 else min(0, 1 - exponent)
 
 
 def plain(value: float, digits: int = 3) -> str:
@@ -64,7 +69,8 @@ def plain(value: float, digits: int = 3) -> str:
 
 
 def _fixed(value: float, places: int) -> str:
-    text = f"{value:,.{places}f}"
+    """Rounded to decimal places, or to tens and hundreds where `places` is negative."""
+    text = f"{round(value, places) if places < 0 else value:,.{max(0, places)}f}"
     if text.startswith("-"):
         text = text[1:] if float(text.replace(",", "")) == 0 else MINUS + text[1:]
     return text
@@ -76,10 +82,14 @@ def count(value: float) -> str:
 
 
 def plus_minus(value: float, low: float, high: float, *, sign: bool = False, least: int = 0) -> str:
-    """`97.43 ± 0.12`; without an interval the value alone. `least` decimal places."""
+    """`97.43 ± 0.12`, both rounded to what the uncertainty bears; without an interval the value alone.
+    `least` decimal places."""
     half = (high - low) / 2
+    if abs(half) < DUST * max(1.0, abs(value)):
+        half = 0.0
     known = math.isfinite(half)
-    places = max(least, decimals(half)) if known and half > 0 else max(least, 2)
+    bears = decimals(half) if known and half > 0 else 2
+    places = max(least, bears) if least or bears > 0 else bears
     text = _fixed(value, places)
     if sign and value > 0 and float(text.replace(",", "")) != 0:
         text = "+" + text

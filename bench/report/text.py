@@ -8,9 +8,10 @@ import unicodedata
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bench.report.blocks import blocks
 from bench.report.column import Column
-from bench.report.tables import MAIN, Table, comparison
-from bench.report.tables_fpga import EVERY_BIT, hardware_tables, is_hardware
+from bench.report.tables import Table, comparison
+from bench.report.tables_fpga import EVERY_BIT, hardware_tables
 from bench.report.view import views
 
 if TYPE_CHECKING:
@@ -62,39 +63,18 @@ def _pad(text: str, width: int, right: bool) -> str:
 def _plain(table: Table, width: int) -> str:
     names = [one_line(row.variant) + _role_sign(row.role) for row in table.rows]
     fronts = ["".join(sorted({_front_sign(f) for f in row.fronts} - {""})) for row in table.rows]
-    blocks = _blocks(table, names, width)
-    main = {column.key for block in blocks for column in block.columns}
+    first = max(display_width(name) for name in ["variant", *names])
+    parts = blocks(table, lambda block: _total(block, first) <= width, BLOCKS)
+    main = {column.key for block in parts for column in block.columns}
     shown = table.narrowed(lambda column: column.key in main)  # its footnotes are numbered for all blocks
     lines = [f"{one_line(table.model)} ({one_line(table.sweep)})"]
-    for block in blocks:
-        lines += [""] if block is not blocks[0] else []
+    for block in parts:
+        lines += [""] if block is not parts[0] else []
         kept = {column.key for column in block.columns}
         places = [place for place, column in enumerate(shown.columns) if column.key in kept]
         lines += _block([shown.columns[place] for place in places], shown, places, names, fronts)
     lines += _below(shown, len(table.columns) - len(main), width, names, fronts)
     return "\n".join(lines)
-
-
-def _blocks(table: Table, names: list[str], width: int) -> list[Table]:
-    """Tables below each other, at most `width` columns wide: the most important columns, then the main ones
-    that are left. Those of hardware have a table of their own."""
-    first = max(display_width(name) for name in ["variant", *names])
-    blocks: list[Table] = []
-    left = table
-    while left.columns and len(blocks) < BLOCKS:
-        block = left
-        while len(block.columns) > 1 and _total(block, first) > width:
-            least = max(column.priority for column in block.columns)
-            drop = [column.key for column in block.columns if column.priority == least][-1]
-            block = block.narrowed(lambda column, drop=drop: column.key != drop)  # type: ignore[misc]
-        blocks.append(block)
-        taken = {column.key for column in block.columns}
-        left = left.narrowed(
-            lambda column, taken=taken: (  # type: ignore[misc]
-                column.key not in taken and column.priority <= MAIN and not is_hardware(column)
-            )
-        )
-    return blocks or [table]
 
 
 def _widths(table: Table) -> list[int]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 #: More pictures than `MANY` are too many to be drawn unasked; up to `FEW` come in all formats.
 FEW, MANY = 12, 48
+SMOKE = "A smoke run: training was cut short. These numbers say nothing about the networks."
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def render(
     todo = [plan for part in planned for plan in part if keys[id(plan)] not in known]
     with Drawing(todo, lambda plan: draw(plan, formats)) as drawing:
         # What needs no picture is written while a second process, if there is one, draws.
-        tex = latex([part.table for part in parts]).encode()
+        tex = latex([part.table for part in parts], SMOKE if data.manifest.get("quick") else "").encode()
         csv = table.to_csv(index=False, lineterminator="\n").encode()
         fresh = dict(zip((keys[id(plan)] for plan in todo), drawing.finish(), strict=True))
     known = {key: known[key] for key in keys.values() if key in known} | fresh
@@ -141,10 +142,7 @@ def model_parts(data: SweepData, table: pd.DataFrame) -> tuple[list[ModelPart], 
 def _markdown(data: SweepData, parts: list[ModelPart]) -> str:
     lines = [f"# {escape_markdown(data.title)}", ""]
     if data.manifest.get("quick"):
-        lines += [
-            "**A smoke run: training was cut short. These numbers say nothing about the networks.**",
-            "",
-        ]
+        lines += [f"**{SMOKE}**", ""]
     lines += [
         "The same with sorting, lineage and definitions: `report.html`; every number: `report.csv`.",
         "",

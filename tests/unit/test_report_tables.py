@@ -10,7 +10,7 @@ import pytest
 
 from bench.report import comparison_table, formats, frame
 from bench.report.headline import headlines
-from bench.report.latex import escape, latex
+from bench.report.latex import escape
 from bench.report.lineage import distillation, lineages
 from bench.report.metrics import METRICS, markdown_table
 from bench.report.notes import notes
@@ -241,27 +241,6 @@ def test_latex_escapes_every_special_character() -> None:
         r"50\% of \$x\_1 \& \{y\}\#\textasciitilde{}\textasciicircum{}\textbackslash{}z"
     )
     assert escape("1.2 ± 0.1 µs −3×") == r"1.2 $\pm$ 0.1 \textmu{}s $-$3$\times$"
-
-
-def test_latex_is_balanced(view: ModelView) -> None:
-    text = latex([comparison(view)])
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
-    for rule in (
-        "toprule",
-        "midrule",
-        "bottomrule",
-        "cmidrule",
-        r"\caption",
-        r"\label{tab:synthetic-digits-mlp}",
-    ):
-        assert rule in text
-    columns = len([c for c in comparison(view).columns if c.priority <= MAIN]) + 1
-    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
-    rows = [line for line in body if line.strip().endswith(r"\\")]
-    assert len(rows) == len(KINDS)
-    assert {row.replace(r"\&", "").count("&") + 1 for row in rows} == {columns}
-    plain = text.replace(r"\{", "").replace(r"\}", "")
-    assert plain.count("{") == plain.count("}")
 
 
 def test_headline_tells_what_the_data_bear(view: ModelView) -> None:

@@ -1,7 +1,9 @@
-"""Every reference model as a fixed-point design: C simulation gives QKeras' bits, whatever the weights."""
+"""Every reference model as a fixed-point design: C simulation gives QKeras' bits, whatever the weights and
+however wide each layer is."""
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from bench.registry import DATASETS, MODELS
 
 BUILTIN = sorted(name for name in MODELS.names() if MODELS.place(name).startswith("models."))
 INPUTS = 48
+#: bits of the layers of one network, one after the other
+WEIGHTS, ACTIVATIONS = (8, 2, 4, 6), (6, 4, 8, 2)
 
 
 @pytest.mark.tf
@@ -36,11 +40,12 @@ def test_simulation_gives_the_bits_of_qkeras(name: str, tmp_path: Path) -> None:
         if layer.name in arithmetic(row):
             kernel, bias = layer.get_weights()
             layer.set_weights([kernel, rng.normal(0, 0.1, bias.shape).astype(np.float32)])
+    relus = [layer.name for layer in row.layers if type(layer).__name__ == "Activation"]
     types = choose_types(
         row,
         x,
-        dict.fromkeys(arithmetic(row), 5),
-        {layer.name: 4 for layer in row.layers},
+        dict(zip(arithmetic(row), cycle(WEIGHTS), strict=False)),
+        dict(zip(relus, cycle(ACTIVATIONS), strict=False)),
         bias_bits=8,
         input_bits=7,
         output_bits=16,

@@ -161,6 +161,20 @@ def test_logits_have_one_integer_bit_more_than_was_seen(row: Any) -> None:
     assert result.high / 4 < top <= result.high / 2 + result.step
 
 
+@pytest.mark.parametrize("scale", [1 / 8, 8.0])
+def test_relus_have_the_integer_bits_that_their_inputs_need(row: Any, scale: float) -> None:
+    """`quantized_relu(bits)` alone ends at one, however large the sums are."""
+    x = (scale * X).astype(np.float32)
+    bits = {layer.name: 8 for layer in row.layers}
+    types = choose_types(row, x, bits, bits, bias_bits=16, input_bits=16, output_bits=24)
+    for name in ("conv_relu", "dense_relu"):
+        result, seen = types.layers[name].result, profile(row, x)[name]
+        assert result is not None and not result.signed
+        # Next to nothing is cut off, and not half of the range is left empty.
+        assert np.quantile(seen, 0.99) <= result.high and seen.max() > result.high / 2
+    assert (types.layers["conv_relu"].result.integer > 0) == (scale > 1)  # type: ignore[union-attr]
+
+
 def test_input_below_zero_has_a_sign(row: Any) -> None:
     assert not chosen(row).input.signed
     bits = {layer.name: 6 for layer in row.layers}

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.report.formats import plain
 from bench.report.fpga import LAYER
+from bench.report.notes_board import board_notes
 from bench.report.read import BASELINE, Cell
 from bench.report.view import ModelView, Number, role
 
@@ -189,7 +190,8 @@ def notes(view: ModelView, cells: Sequence[Cell]) -> list[Note]:
             if text is not None:
                 found.setdefault(text, []).append(variant)
     found_here = [Note(", ".join(variants), text) for text, variants in found.items()]
-    return found_here + fpga_notes(view)
+    on_boards = [Note(subject, text) for subject, text in board_notes(view)]
+    return found_here + fpga_notes(view) + on_boards
 
 
 def fpga_notes(view: ModelView) -> list[Note]:
@@ -202,7 +204,7 @@ def fpga_notes(view: ModelView) -> list[Note]:
                 if text is not None:
                     found.setdefault(text, []).append(variant)
     notes = [Note(", ".join(dict.fromkeys(variants)), text) for text, variants in found.items()]
-    silent = view.simulated
+    silent = [target for target in view.simulated if not view.hardware(target, "phase_p50")]
     if silent:
         text = (
             "C simulation computes what the design computes, bit by bit, but not when: it has no time. "

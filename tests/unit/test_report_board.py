@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,9 +13,14 @@ import pytest
 from bench.report import comparison_table, frame, read_csv, write_report
 from bench.report.board import NO_RAILS, PLACEHOLDER, VIRTUAL
 from bench.report.families import family
+from bench.report.formats import plain
 from bench.report.metrics import METRICS
 from bench.report.metrics_board import BOARD, ENERGY
+from bench.report.notes import notes
+from bench.report.notes_board import board_notes
+from bench.report.read import read_sweep
 from bench.report.tables import Table, TableCell, comparison
+from bench.report.tidy import sweep_frame
 from bench.report.view import ModelView, views
 from tests.synthetic import KINDS, build
 from tests.synthetic_board import DESK, EMULATED, RAIL, add_board, energy, told
@@ -22,7 +28,7 @@ from tests.synthetic_fpga import add_fpga, design, pick
 
 FEW = {name: KINDS[name] for name in ("baseline", "ptq", "dq", "qat")}
 METRIC_NAMES = {metric.name for metric in (*BOARD, *ENERGY)}
-RAILS = f"rails {RAIL}"
+RAILS, ARM = f"rails {RAIL}", "pynq_tflite[board=desk]"
 
 
 def sweep(root: Path) -> None:
@@ -296,3 +302,99 @@ def test_damaged_records_give_no_figures(tmp_path: Path) -> None:
     table = frame(tmp_path)
     assert set(table[table["target"] == DESK]["metric"]) & METRIC_NAMES == set()
     assert comparison_table(table)
+
+
+# -- why is it so ----------------------------------------------------------------------------------
+
+
+def told_of_boards(root: Path) -> dict[str, str]:
+    data = read_sweep(root, "synthetic")
+    view = views(sweep_frame(data))[0]
+    return {text: subject for subject, text in board_notes(view)}
+
+
+def quick_cpu(root: Path, **more: Any) -> None:
+    """tflite takes about 2 µs (baseline) a call, end to end."""
+    build(root, variants=FEW, **more)
+
+
+def test_a_board_that_is_slower_than_the_cpu_at_batch_1_is_explained(tmp_path: Path) -> None:
+    quick_cpu(tmp_path)
+    add_board(tmp_path, DESK, {"qat": told(factor=0.5)})
+    table = frame(tmp_path)
+    ((text, subject),) = told_of_boards(tmp_path).items()
+    assert subject == "baseline, ptq, qat" and f"One inference on {DESK} takes" in text
+    cpu = text.partition("the time on ")[2].partition(":")[0]
+    rows = table[table["seed"].isna() & (table["metric"] == "latency_p50") & (table["scope"] == "end_to_end")]
+    times = rows[(rows["target"] == cpu) & rows["variant"].isin(("baseline", "ptq", "qat"))]
+    ratios = {
+        v: (300e-6 if v == "qat" else 600e-6) / high
+        for v, high in zip(times["variant"], times["high"], strict=True)
+    }
+    shown = " to ".join(plain(end) for end in (min(ratios.values()), max(ratios.values())))
+    assert f"takes {shown}×" in text
+    assert "a call costs 0.295 to 0.590 ms" in text and "takes 5.00 to 10.0 µs (b)" in text
+    said = [note.text for note in notes(views(table)[0], read_sweep(tmp_path, "synthetic").cells)]
+    assert text in said
+
+
+def test_that_note_needs_a_slower_board_and_an_overhead_that_explains_it(tmp_path: Path) -> None:
+    quick_cpu(tmp_path, time_scale=1e4)  # a slow CPU
+    add_board(tmp_path, DESK)
+    assert told_of_boards(tmp_path) == {}
+    build(tmp_path, "other", variants=FEW)
+    quick_cpu(tmp_path)
+    add_board(tmp_path, DESK, usual=told(fit={"a_s": 290e-6, "b_s": 310e-6, "r2": 1.0}))
+    assert told_of_boards(tmp_path) == {}  # the network itself takes most of it
+    quick_cpu(tmp_path)
+    add_board(tmp_path, DESK, usual=told(fit={"a_s": 310e-6, "b_s": 290e-6, "r2": 1.0}))
+    assert len(told_of_boards(tmp_path)) == 1
+
+
+def test_no_note_from_a_noisy_cpu_or_without_one(tmp_path: Path) -> None:
+    quick_cpu(tmp_path, noise=0.5)
+    add_board(tmp_path, DESK)
+    verdicts = frame(tmp_path)
+    rows = verdicts[(verdicts["metric"] == "latency_p50") & (verdicts["status"] == "ok")]
+    assert rows["reason"].str.contains("noisy|unstable").all()
+    assert told_of_boards(tmp_path) == {}
+
+
+def test_modelled_times_are_never_compared_with_measured_ones(tmp_path: Path) -> None:
+    quick_cpu(tmp_path)
+    add_board(tmp_path, EMULATED)
+    ((text, subject),) = told_of_boards(tmp_path).items()
+    assert subject == EMULATED and text.startswith("Its times are modelled, not measured")
+    assert "the time on" not in text and "is not the design's either" in text
+    # nor is the CPU's: a record of modelled phases is no processor to compare a real board with
+    add_board(tmp_path, DESK)
+    for other in told_of_boards(tmp_path):
+        assert f"on {EMULATED}" not in other
+
+
+def test_a_modelled_kernel_with_known_cycles_is_not_called_a_placeholder(tmp_path: Path) -> None:
+    quick_cpu(tmp_path)
+    known = [{"name": "cycles_bound", "passed": True, "detail": ""}]
+    add_board(tmp_path, EMULATED, usual=told("modelled", sanity=known))
+    ((text, _),) = told_of_boards(tmp_path).items()
+    assert "is not the design's" not in text
+
+
+def test_an_emulated_board_is_not_said_to_have_no_time(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    add_board(tmp_path, EMULATED)
+    data = read_sweep(tmp_path, "synthetic")
+    found = notes(views(sweep_frame(data))[0], data.cells)
+    (silent,) = [note for note in found if "it has no time" in note.text]
+    assert silent.variant == "hls4ml"
+
+
+def test_the_boards_own_processor_is_a_cpu_to_compare_with(tmp_path: Path) -> None:
+    build(tmp_path, variants=FEW, targets=("tflite",), time_scale=1e4)
+    add_board(tmp_path, DESK)
+    table = frame(tmp_path)
+    own = table[(table["target"] == DESK) & (table["metric"] == "phase_p50")].assign(target=ARM)
+    own[["value", "low", "high"]] /= 10
+    view = views(pd.concat([table, own]))[0]
+    ((subject, text),) = board_notes(view)
+    assert subject == "baseline, ptq, qat" and f"takes 10.0× the time on {ARM}" in text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bench.report import formats, lineage
+from bench.report.machines import differing, machines
 from bench.report.metrics import METRICS, RESOURCES
 from bench.report.read import BASELINE, Cell, SweepData, read_sweep
 from bench.report.scores import Scores
@@ -82,7 +83,8 @@ class _Run:
 
     @property
     def machines(self) -> list[dict[str, str]]:
-        return _distinct(machine for data in self.sweeps.values() for machine in lineage.machines(data))
+        found = [machine for data in self.sweeps.values() for machine in machines(data)]
+        return list({machine.get("id") or str(machine): machine for machine in found}.values())
 
     @property
     def protocols(self) -> list[dict[str, Any]]:
@@ -145,27 +147,35 @@ def _differences(old: _Run, new: _Run, result: Comparison) -> None:
     """Statements on machine and protocol; latency is not compared across either."""
     ids = [{machine.get("id", "") for machine in run.machines} for run in (old, new)]
     if ids[0] and ids[1] and ids[0] != ids[1]:
-        names = [" and ".join(sorted({m.get("cpu", "?") for m in run.machines})) for run in (old, new)]
-        fields = sorted(
-            name
-            for name in {key for run in (old, new) for machine in run.machines for key in machine}
-            if {m.get(name) for m in old.machines} != {m.get(name) for m in new.machines} and name != "id"
-        )
         result.latency_comparable = False
+        fields = _changed(old.machines, new.machines) or "only their ids differ"
         result.statements.append(
-            f"Measured on different machines ({names[0]}; {names[1]}; different: {', '.join(fields)}): "
-            "their latencies are shown, but their difference says nothing about the artifacts."
+            f"Measured on different machines ({fields}): the difference of their latencies would say nothing "
+            "about the artifacts, so they are not compared (--json has both)."
         )
+    for name, run in (("old", old), ("new", new)):
+        if len(run.machines) > 1:
+            result.statements.append(
+                f"The {name} run was itself measured on {len(run.machines)} machines "
+                f"({differing(run.machines)}): its latencies are not all comparable with each other."
+            )
     if old.protocols and new.protocols and old.protocols != new.protocols:
-        names = [" and ".join(str(p.get("name")) for p in run.protocols) for run in (old, new)]
         # Fewer rounds widen the interval; the medians still estimate the same thing.
-        result.statements.append(f"Measured by different protocols ({names[0]}; {names[1]}).")
+        result.statements.append(
+            f"Measured by different protocols ({_changed(old.protocols, new.protocols)})."
+        )
     if old.sweeps and new.sweeps and (told := _other_versions(old, new)):
         result.statements.append(f"Other versions: {told}.")
     if not (old.sweeps and new.sweeps):
         result.statements.append(
             "Without the records of both runs machines cannot be told apart and accuracy is not paired."
         )
+
+
+def _changed(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str:
+    """`cpu A → B, cores 2 → 4`; where a run has several of either, all that differs between any two."""
+    alone = len(old) == len(new) == 1
+    return differing([*old, *new], " → " if alone else " / ")
 
 
 def _other_versions(old: _Run, new: _Run) -> str:

@@ -241,16 +241,6 @@ def _teacher(view: ModelView, cells: Sequence[Cell], taught: Sequence[str]) -> T
     return TeacherRow("teacher", "own network", formats.count(params) if params else "", text, "")
 
 
-def machines(data: SweepData) -> list[dict[str, str]]:
-    """Identity of each machine that was measured on, as name -> text."""
-    found: dict[str, dict[str, str]] = {}
-    for record in data.measured():
-        identity = record.result.get("machine") or {}
-        if isinstance(identity, dict) and identity:
-            found.setdefault(json.dumps(identity, sort_keys=True), {k: value(v) for k, v in identity.items()})
-    return list(found.values())
-
-
 def runtimes(data: SweepData) -> dict[str, dict[str, str]]:
     """Target label -> what ran it."""
     labels = {cell.measure_keys: cell.target for cell in data.cells if cell.measure_keys}

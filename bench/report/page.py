@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from bench.report import families, lineage
+from bench.report.machines import differing, machines
 from bench.report.metrics import METRICS
 from bench.report.notes import Note
 from bench.report.pictures import Picture
@@ -38,7 +39,7 @@ def page(data: SweepData, parts: list[ModelPart]) -> str:
     import jinja2
 
     folder = files("bench.report")
-    machines = lineage.machines(data)
+    measured_on = machines(data)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -51,8 +52,9 @@ def page(data: SweepData, parts: list[ModelPart]) -> str:
         style=_trusted((folder / "page.css").read_text("utf-8")),
         script=_trusted((folder / "page.js").read_text("utf-8")),
         main=MAIN,
-        machines=machines,
-        places="; ".join(dict.fromkeys(_place(machine) for machine in machines)),
+        machines=measured_on,
+        apart=differing(measured_on),
+        places="; ".join(dict.fromkeys(_place(machine) for machine in measured_on)),
         runtimes=lineage.runtimes(data),
         versions=lineage.versions(data),
         protocol={k: lineage.value(v) for k, v in (data.manifest.get("protocol") or {}).items()},

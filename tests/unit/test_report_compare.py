@@ -13,6 +13,7 @@ import pytest
 from bench.errors import Unavailable
 from bench.report import compare, export, frame, read_csv, write_report
 from bench.report.comparing import Change, Comparison
+from bench.report.machines import differing
 from tests.synthetic import KINDS, MACHINE, build
 
 FEW = {name: KINDS[name] for name in ("baseline", "pruned", "fiq")}
@@ -100,17 +101,43 @@ def test_a_noisy_latency_decides_nothing(old: pd.DataFrame, tmp_path: Path) -> N
 
 
 def test_other_machines_are_not_compared_in_time(old: pd.DataFrame, tmp_path: Path) -> None:
-    build(tmp_path, variants=FEW, machine=MACHINE | {"id": "another", "cpu": "Other CPU"}, time_scale=3.0)
+    other = MACHINE | {"id": "another", "cpu": "Other CPU", "cores": 4, "flags": ["avx", "fma"]}
+    build(tmp_path, variants=FEW, machine=other, time_scale=3.0)
     found = compare(old, frame(tmp_path))
     assert not found.latency_comparable
     assert {c.verdict for c in found.changes if c.metric == "latency_p50"} == {"not comparable"}
-    assert "different machines (Example CPU 3.0 GHz; Other CPU; different: cpu)" in str(found)
+    told = "different machines (cpu Example CPU 3.0 GHz → Other CPU, cores 2 → 4, flags not told → "
+    assert told in str(found)
     assert find(found, "fiq", "accuracy").verdict == "same"
 
 
 def test_other_protocol_is_told(old: pd.DataFrame, tmp_path: Path) -> None:
     build(tmp_path, variants=FEW, rounds=3)
-    assert any("different protocols" in line for line in compare(old, frame(tmp_path)).statements)
+    (statement,) = compare(old, frame(tmp_path)).statements
+    assert statement == "Measured by different protocols (rounds 5 → 3)."
+
+
+def test_two_machines_within_a_run_are_told_with_what_differs(tmp_path: Path) -> None:
+    build(tmp_path, variants=FEW, seeds=(0,), targets=("tflite",))
+    for place, record in enumerate(sorted((tmp_path / "records" / "measure").rglob("*.json"))):
+        value = json.loads(record.read_text())
+        value["result"]["machine"] |= {"memory_bytes": 1000 + place}
+        record.write_text(json.dumps(value))
+    assert not compare(frame(tmp_path, "synthetic"), frame(tmp_path, "synthetic")).statements
+    value["result"]["machine"] |= {"id": "other", "cores": 8}
+    record.write_text(json.dumps(value))
+    both = compare(frame(tmp_path, "synthetic"), frame(tmp_path, "synthetic")).statements
+    assert [line.partition(" run")[0] for line in both] == ["The old", "The new"]
+    assert all("2 machines (cores 2 / 8, memory_bytes" in line for line in both)
+    page = write_report(tmp_path, "synthetic")["report.html"].read_text("utf-8")
+    assert "2 different machines (cores 2 / 8, memory_bytes" in page
+
+
+def test_lists_are_told_apart_by_what_they_do_not_share() -> None:
+    one, two = {"flags": '["avx", "fma", "x"]', "n": 1}, {"flags": ["avx", "fma"], "n": 1}
+    assert differing([one, two], " → ") == "flags x → none"
+    assert differing([one, one]) == "" and differing([]) == ""
+    assert differing([{"id": "a"}, {"id": "b"}]) == ""
 
 
 def test_sizes_and_cells_that_come_and_go(old: pd.DataFrame, tmp_path: Path) -> None:

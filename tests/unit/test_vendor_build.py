@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import pytest
 from bench.errors import StepError, Unavailable
 from bench.registry import STEPS
 from bench.steps.base import StepContext, StepOutcome
+from targets.fpga import flow, guard
+from targets.fpga.tools import Tool
 from tests import vendor
 from tests.tiny import failed
 from tests.toy import MODEL
@@ -166,6 +170,39 @@ def test_memory_limit_ends_all_processes(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(StepError, match=r"held 0\.\d\d GB of memory.*limit of 0\.20 GB"):
         build(tmp_path, memory_limit_gb=0.2)
     assert alive(log) == []
+
+
+def test_what_a_tool_leaves_running_is_ended(tmp_path: Path) -> None:
+    leaves = (
+        "import subprocess, sys\n"
+        "sleep = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "print(subprocess.Popen(sleep, start_new_session=True).pid)\n"
+    )
+    log = tmp_path / "log"
+    ended = guard.run(
+        [sys.executable, "-c", leaves],
+        folder=tmp_path,
+        log=log,
+        environment=dict(os.environ),
+        seconds=300,
+        memory_bytes=1e12,
+    )
+    assert (ended.code, ended.limit) == (0, None)
+    assert len(log.read_text().split()) == 1 and alive(log) == []
+
+
+def test_the_time_limit_is_for_all_tools_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[float] = []
+
+    def run(command: list[str], *, seconds: float, **_: Any) -> guard.Ended:
+        left.append(seconds)
+        return guard.Ended(0, None, 40.0, 1000)
+
+    monkeypatch.setattr(flow, "run", run)
+    tools = [Tool(name, tmp_path / name, "2020.1", "PATH") for name in ("vivado_hls", "vivado")]
+    stages, limits = flow.Stages(bitstream=True, vsynth=True), flow.Limits(100.0, 1e9)
+    flow.build(tmp_path, "VivadoAccelerator", stages, tools, limits, tmp_path / "log", lambda text: None)
+    assert left == [100.0, 60.0, 20.0]
 
 
 @pytest.mark.parametrize(

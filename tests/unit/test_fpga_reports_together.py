@@ -254,6 +254,13 @@ def test_the_routed_design_counts_over_the_placed_one_and_differs_from_it() -> N
         assert problems([routed, placed]) == []
 
 
+def test_a_netlist_that_was_optimized_counts_over_the_one_before() -> None:
+    before = made("synthesis", "synth", file="b.rpt", state="Synthesized", values={"lut": 6})
+    after = made("synthesis", "synth", file="a.rpt", state="Optimized", values={"lut": 5})
+    assert merge([after, before])["synth"]["lut"] == 5
+    assert problems([after, before]) == []
+
+
 def test_kernels_of_a_design_are_not_the_design() -> None:
     kernel = made("accelerator", top="digits_axi", values={"lut": 18_302})
     whole = made(values={"lut": 21_377})

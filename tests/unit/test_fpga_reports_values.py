@@ -396,7 +396,7 @@ def test_a_foreign_encoding_in_the_head_does_not_matter(tmp_path: Path) -> None:
         ("Routed", "utilization", "impl"),
         ("Physopt postPlace", "utilization", "impl"),
         ("Physopt postRoute", "utilization", "impl"),
-        ("Optimized", "utilization", None),
+        ("Optimized", "synthesis", "synth"),
         ("Partially Placed", "utilization", None),
         ("Unplaced", "utilization", None),
     ],

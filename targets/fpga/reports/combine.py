@@ -80,12 +80,17 @@ def _counts(report: HardwareReport) -> bool:
     return report.kind in _COUNTING and not report.values.get("black_boxes")
 
 
-def _weight(report: HardwareReport) -> tuple[int, bool, bool, bool, int, bool, str]:
-    """Later ones win: routed over placed over synthesized, with more values over fewer, XML over text."""
+#: how far a design has come, by words of its state
+_PROGRESS = ("optimized", "plac", "rout")
+
+
+def _weight(report: HardwareReport) -> tuple[int, bool, int, bool, int, bool, str]:
+    """Later ones win: a design further on, with more values over fewer, XML over text."""
+    state = (report.state or "").lower()
     return (
         _ORDER.index(report.kind) if report.kind in _ORDER else -1,
         report.stage == "impl",
-        "route" in (report.state or "").lower(),  # Routed, Physopt postRoute
+        max((i + 1 for i, word in enumerate(_PROGRESS) if word in state), default=0),
         "postroute" in report.file.lower(),  # optimized once more after routing
         len(_said(report.values)),
         report.file.endswith(".xml"),

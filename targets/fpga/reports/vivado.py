@@ -160,9 +160,12 @@ def report_of(
 
 
 def stage_of(state: str | None) -> Stage | None:
-    """Of `Design State`. A design that is optimized but not placed, or routed in part, is neither."""
+    """Of `Design State`. One that is optimized but not placed counts as synthesized: hls4ml's
+    `vivado_synth.tcl` reports it then (Vivado 2025.2 says so; 2020.1 still said Synthesized). One that is
+    placed or routed in part is neither.
+    """
     known = (state or "").lower()
-    if known.startswith("synthesized"):
+    if known.startswith(("synthesized", "optimized")):
         return "synth"
     if re.search(r"\b(fully )?(placed|routed)\b|postplace|postroute", known) and "partial" not in known:
         return "impl"

@@ -100,6 +100,14 @@ def plan(obj: dict[str, Any], /, as_json: bool, **options: Any) -> int:
 @click.option(
     "--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Arrays x and y, for accuracy."
 )
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Limit for each file of a round: what hangs is ended.",
+)
 @click.option("--quick", "preset", flag_value="quick", help="Fewer rounds, wider intervals.")
 @click.option("--full", "preset", flag_value="full", help="Longer rounds, narrower intervals.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")

@@ -87,6 +87,7 @@ def measure_files(
     threads: int,
     no_xnnpack: bool,
     data: Path | None,
+    timeout: float,
     preset: str | None,
     as_json: bool,
 ) -> int:
@@ -106,6 +107,7 @@ def measure_files(
         data=data,
         protocol=Protocol.preset(preset) if preset else measure.PROTOCOL,
         progress=tell,
+        timeout=timeout,
     )
     click.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
     return EXIT_FAILED if result.failed else EXIT_OK

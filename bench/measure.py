@@ -67,6 +67,7 @@ class FileResult:
         error: why it could not be measured at all; accuracy_error: why it has no accuracy.
         latency: scope -> summary, in seconds; empty where there is an error.
         runtime: what ran it: library, version, threads, operators, input and output types.
+        free: axes of its input that may have any length; they were run at length 1.
     """
 
     name: str
@@ -78,6 +79,7 @@ class FileResult:
     accuracy_error: str | None = None
     latency: dict[str, LatencySummary] = field(default_factory=dict)
     runtime: dict[str, Any] = field(default_factory=dict)
+    free: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def measure_files(
         data: an .npz file with `x` and `y`; gives accuracy, and the inputs for latency.
             Without it inputs are uniform in [0, 1).
         progress: told before each step.
-        timeout: seconds for each process.
+        timeout: seconds for each file: a round, which times them all in one process, may take as many
+            times that.
 
     Raises:
         ArtifactError: a file does not exist, or none can be run. A damaged file among others only
@@ -177,7 +180,7 @@ def measure_files(
             "entries": entries,
         }
         try:
-            rounds.append(ask(task, timeout))
+            rounds.append(ask(task, None if timeout is None else timeout * len(entries)))
         except BenchError as error:
             failures.append(f"round {number + 1}: {error}")
     tell("done", total, total)
@@ -199,6 +202,7 @@ def measure_files(
                 accuracy_error=found[name]["score_error"],
                 latency=latency.get(name, {}),
                 runtime=found[name]["runtime"] or {},
+                free=tuple(found[name]["free"]),
             )
         )
     return MeasureResult(tuple(results), usable[0], protocol, options, tuple(rounds), tuple(failures))
@@ -258,7 +262,7 @@ def _inspect(
     try:
         return ask(task, timeout)
     except BenchError as error:
-        return {"runtime": None, "score": None, "score_error": None, "error": f"{path}: {error}"}
+        return {"runtime": None, "score": None, "score_error": None, "error": f"{path}: {error}", "free": []}
 
 
 def _random(shape: Sequence[int]) -> np.ndarray:

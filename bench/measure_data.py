@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ import numpy as np
 
 from bench.errors import DataError
 from models.base import Split
+
+_ARRAYS = ("x.npy", "y.npy")
 
 
 def load(path: Path) -> Split:
@@ -30,6 +33,7 @@ def load(path: Path) -> Split:
                 )
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as archive:
+                _check_size(archive.zip)
                 missing = [name for name in ("x", "y") if name not in archive.files]
                 if missing:
                     what = (
@@ -37,6 +41,8 @@ def load(path: Path) -> Split:
                     )
                     raise DataError(what, where=where, mend=mend)
                 x, y = archive["x"], archive["y"]
+    except MemoryError as error:
+        raise DataError(f"its arrays do not fit into memory ({error})", where=where) from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise DataError(f"cannot be read ({error})", where=where) from error
     if y.ndim == 2 and y.shape[1] == 1:
@@ -54,6 +60,18 @@ def load(path: Path) -> Split:
     if not np.isfinite(x).all():
         raise DataError("x holds NaN or infinite values", where=where)
     return Split(x, y.astype(np.int64))
+
+
+def _memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _check_size(archive: zipfile.ZipFile) -> None:
+    """A small file may unpack to more than this machine can hold; x is also copied as float32."""
+    unpacked = sum(archive.getinfo(name).file_size for name in archive.namelist() if name in _ARRAYS)
+    if unpacked > _memory() // 3:
+        raise ValueError(f"it unpacks to {unpacked / 1e9:.1f} GB, too much for this machine's memory")
 
 
 def fit(x: np.ndarray, shape: Sequence[int]) -> np.ndarray:

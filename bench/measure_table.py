@@ -121,6 +121,11 @@ def _notes(result: MeasureResult) -> list[str]:
             notes.append(f"{file.name} failed: {file.error}")
         elif file.accuracy_error:
             notes.append(f"{file.name} has no accuracy: {file.accuracy_error}")
+        if file.free:
+            axes = " and ".join(map(str, file.free))
+            notes.append(
+                f"{file.name}: axis {axes} of its input may have any length; it was run at length 1."
+            )
     notes += [f"Lost: {failure}" for failure in result.failures]
     whose: dict[str, list[str]] = {}
     for file in result.files:

@@ -27,7 +27,8 @@ def dense(dtype: str = "float32", *, seed: int = 0, **changes: Any) -> bytes:
             kernel scale 1/8; output scale 0.25, zero point 5).
         changes: `operator_input` and `buffer`: an index to write in place of the right one;
             `shape`: another shape of the kernel; `batch`: first dimension of the input;
-            `scaled=False`: int8 without scales; `inputs`: indices of the graph's inputs.
+            `scaled=False`: int8 without scales; `inputs`: indices of the graph's inputs;
+            `signature`: shape of the input with -1 for free axes.
     """
     import ai_edge_litert.schema_py_generated as schema
     import flatbuffers
@@ -68,6 +69,8 @@ def dense(dtype: str = "float32", *, seed: int = 0, **changes: Any) -> bytes:
         ]
     if "buffer" in changes:
         tensors[1].buffer = changes["buffer"]
+    if "signature" in changes:
+        tensors[0].shapeSignature = changes["signature"]
     operator = schema.OperatorT()
     operator.opcodeIndex = 0
     operator.inputs = [0, changes.get("operator_input", 1), 2]

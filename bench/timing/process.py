@@ -112,19 +112,20 @@ def do_round(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def do_inspect(task: Mapping[str, Any]) -> dict[str, Any]:
-    """{file, data} -> {runtime, score|null, error|null, score_error|null}."""
+    """{file, data} -> {runtime, score|null, error|null, score_error|null, free: [axis of the input]}."""
     from bench.measure_data import fit, load
     from bench.registry import TARGETS
     from bench.scoring.accuracy import evaluate
     from models.base import Split
 
-    found: dict[str, Any] = {"runtime": None, "score": None, "error": None, "score_error": None}
+    found: dict[str, Any] = {"runtime": None, "score": None, "error": None, "score_error": None, "free": []}
     target = TARGETS.get(task["target"])
     try:
         runner = target.open(Path(task["file"]), target.Options(**task["options"]))
     except BenchError as error:
         return {**found, "error": str(error)}
     found["runtime"] = runner.describe()
+    found["free"] = _free_axes(runner)
     if task["data"]:
         try:
             data = load(Path(task["data"]))
@@ -133,6 +134,15 @@ def do_inspect(task: Mapping[str, Any]) -> dict[str, Any]:
             found["score_error"] = str(error)
     runner.close()
     return found
+
+
+def _free_axes(runner: Any) -> list[int]:
+    """Axes of a .tflite file's input that may have any length, the batch aside: the runtime takes 1."""
+    interpreter = getattr(runner, "_interpreter", None)
+    if interpreter is None:
+        return []
+    signature = interpreter.get_input_details()[0].get("shape_signature", ())
+    return [axis for axis, length in enumerate(signature) if axis and int(length) < 0]
 
 
 def main() -> int:

@@ -334,7 +334,7 @@ class TestMeasure:
         assert capsys.readouterr().out == "the table\n"
         assert seen["files"] == (Path("a.tflite"), Path("b.tflite"))
         assert (seen["threads"], seen["xnnpack"], seen["data"]) == (2, False, None)
-        assert seen["protocol"] == measure.PROTOCOL
+        assert seen["protocol"] == measure.PROTOCOL and seen["timeout"] == 600
         assert run_cli(["measure", "a.tflite", "--json", "--full", "--data", "x.npz"]) == 0
         assert json.loads(capsys.readouterr().out) == {"a": 1}
         assert seen["protocol"].name == "full" and seen["data"] == Path("x.npz") and seen["xnnpack"]

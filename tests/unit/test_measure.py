@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import measure, registry
+from bench import measure, measure_data, registry
 from bench.cells import Protocol
 from bench.errors import ArtifactError, ConfigError, DataError
 from bench.measure import MeasureResult, measure_files, render
@@ -218,6 +219,34 @@ def test_a_round_that_dies_is_told(odd: Path) -> None:
     assert "Lost: round 1" in render(found)
 
 
+def test_free_axes_are_told(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    (tmp_path / "free.tflite").write_bytes(dense(signature=[-1, -1]))
+    (tmp_path / "fixed.tflite").write_bytes(dense(signature=[-1, 8]))
+    found = measure_files([tmp_path / "free.tflite", tmp_path / "fixed.tflite"], protocol=ONE)
+    assert [file.free for file in found.files] == [(1,), ()]
+    assert "free.tflite: axis 1 of its input may have any length; it was run at length 1." in render(found)
+    assert "fixed.tflite: axis" not in render(found)
+
+
+def test_a_round_has_time_for_every_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limits: list[float | None] = []
+
+    def limit(task: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
+        limits.append(timeout)
+        raise ProcessDied("no")
+
+    given(monkeypatch, tmp_path, [fake_round({"a": 1.0, "b": 1.0}, twin=1.0, reference="a")])
+    usual = measure.ask
+
+    def reply(task: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
+        return usual(task) if task["kind"] == "inspect" else limit(task, timeout)
+
+    monkeypatch.setattr(measure, "ask", reply)
+    measure_files([tmp_path / "a", tmp_path / "b"], protocol=ONE, timeout=7)
+    assert limits == [14]
+
+
 def test_a_file_that_hangs_is_killed(odd: Path) -> None:
     with pytest.raises(ArtifactError, match="no result within 1 s"):
         measure_files([odd / "sleep"], protocol=ONE, timeout=1)
@@ -243,7 +272,7 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rounds: list[dict[str
     def reply(task: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
         if task["kind"] == "inspect":
             score = {"runtime": {"input": {"shape": [1, 4]}}, "score": None}
-            return {**score, "error": None, "score_error": None}
+            return {**score, "error": None, "score_error": None, "free": []}
         return {"machine": {"cpu": "Example", "cores": 1}, **next(replies)}
 
     monkeypatch.setattr(measure, "ask", reply)
@@ -352,6 +381,28 @@ def test_damaged_data_files(tmp_path: Path) -> None:
             load(tmp_path / "bad.npz")
     with pytest.raises(DataError, match="cannot be read"):
         load(tmp_path / "missing.npz")
+
+
+def test_data_that_unpack_to_more_than_there_is_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros((3000, 1000)), y=np.zeros(3000, int))
+    assert (tmp_path / "bomb.npz").stat().st_size < 60_000
+    monkeypatch.setattr(measure_data, "_memory", lambda: 10_000_000)
+    with pytest.raises(DataError, match=r"bomb\.npz.*unpacks to 0\.0 GB, too much"):
+        load(tmp_path / "bomb.npz")
+    monkeypatch.setattr(measure_data, "_memory", lambda: 200_000_000)
+    assert len(load(tmp_path / "bomb.npz")) == 3000
+
+
+def test_a_header_that_asks_for_all_memory_there_is(tmp_path: Path) -> None:
+    header = str({"descr": "<f8", "fortran_order": False, "shape": (1 << 45, 4)})
+    head = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header.encode() + b"\n"
+    with zipfile.ZipFile(tmp_path / "data.npz", "w") as archive:
+        archive.writestr("x.npy", head)
+        archive.writestr("y.npy", head)
+    with pytest.raises(DataError, match=r"data\.npz: (its arrays do not fit into memory|cannot be read)"):
+        load(tmp_path / "data.npz")
 
 
 def test_data_as_they_may_be(tmp_path: Path) -> None:

@@ -32,7 +32,12 @@ TRACE_END, WINDOWS_END = "energy.bin", "timestamps.json"
 @click.option("--rail", help="What was measured: '5 V input'.")
 @click.option("--meter", help="With what: 'Joulescope JS110'.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--into", "sweep", metavar="SWEEP", help="Make it the energy of a cell of this sweep.")
+@click.option("--cell", metavar="LABEL", help="Which: model/variant/target/seed0.")
+@click.option("--replace", "anew", is_flag=True, help="Instead of what the cell has.")
+@click.pass_context
 def energy(
+    ctx: click.Context,
     paths: tuple[Path, ...],
     inferences: int | None,
     idle: str | None,
@@ -41,13 +46,22 @@ def energy(
     rail: str | None,
     meter: str | None,
     as_json: bool,
+    sweep: str | None,
+    cell: str | None,
+    anew: bool,
 ) -> int:
     """Energy per window and per inference from traces of a power meter: CSV (time, volt, ampere), or
-    *energy.bin of EEMBC's runner with *timestamps.json. A folder: the traces in it."""
+    *energy.bin of EEMBC's runner with *timestamps.json. A folder: the traces in it.
+
+    With --into and --cell the energy of that one trace stands in the sweep's reports from then on."""
     from bench.errors import BenchError
     from targets.pynq.energy import measure, parse_span
     from targets.pynq.traces import read_trace
 
+    if (sweep is None) != (cell is None):
+        raise click.UsageError("--into SWEEP and --cell LABEL go together")
+    if sweep is not None and (len(paths) != 1 or paths[0].is_dir()):
+        raise click.UsageError("--into takes one trace, of one cell")
     span = parse_span(idle) if idle is not None else None
     reports: list[EnergyReport] = []
     errors: list[BenchError] = []
@@ -57,7 +71,12 @@ def energy(
                 trace = read_trace(file, columns)
                 trace = replace(trace, rail=rail or trace.rail, meter=meter or trace.meter)
                 windows = _windows(file, windows_file, inferences)
-                reports.append(measure(trace, windows, span, inferences))
+                report = measure(trace, windows, span, inferences)
+                if sweep is not None and cell is not None:
+                    from bench.energy_import import import_trace
+
+                    import_trace(ctx.obj["results"], sweep, cell, file, report, replace=anew)
+                reports.append(report)
         except BenchError as error:
             errors.append(error)
     if as_json:
@@ -65,6 +84,8 @@ def energy(
         click.echo(json.dumps(shown, indent=1))
     else:
         click.echo("\n\n".join(_page(report) for report in reports), nl=bool(reports))
+    if sweep is not None and not errors and not as_json:
+        click.echo(f"\nthe energy of {cell}; next: bench report {sweep}")
     for failure in errors:
         click.echo(f"bench: {failure}", err=True)
     return (1 if reports else 2) if errors else 0

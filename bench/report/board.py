@@ -160,7 +160,7 @@ def _of_meter(cell: Cell) -> Iterator[Finding]:
     windows = [one for one in found.get("windows") or () if isinstance(one, dict) and one.get("inferences")]
     powers = [value for one in windows if (value := finite(one.get("power_w"))) is not None]
     yield from _energies(
-        meter_scope(found.get("meter"), found.get("rail")),
+        f"{found.get('meter')}, {', '.join(map(str, found.get('rails') or ()))}",
         len(windows),
         finite(found.get("median_j_per_inference")),
         finite(found.get("median_net_j_per_inference")),
@@ -168,11 +168,6 @@ def _of_meter(cell: Cell) -> Iterator[Finding]:
         finite(part_of(found, "idle").get("power_w")),
         finite(found.get("achieved_rate_hz")),
     )
-
-
-def meter_scope(meter: Any, rail: Any) -> str:
-    """How the numbers of a meter name it."""
-    return f"{meter}, {rail}"
 
 
 def _energies(

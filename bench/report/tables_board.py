@@ -16,6 +16,7 @@ from bench.report.view import ModelView, Place
 if TYPE_CHECKING:
     from bench.report.tables import Builder
 
+NO_POWER = "no power was measured there"
 #: of these phases the percentiles have columns; those of the others are in the frame
 TAILS = ("execute", "end_to_end")
 #: (metric, scope, title, priority); the scopes of others are all that there are
@@ -82,7 +83,8 @@ def _energy(builder: Builder, view: ModelView, target: str, origin: str) -> None
             found = {**places[metric.name].get(("", "", origin), {})}
             found |= places[metric.name].get((scope, "", origin), {})
             priority = 8 if metric.name in ("energy", "energy_net") else 12
-            _put(builder, view, group, target, metric.name, (scope, "", origin), found, priority)
+            place = (scope, "", origin)
+            _put(builder, view, group, target, metric.name, place, found, priority, absent=NO_POWER)
 
 
 def _put(
@@ -97,8 +99,9 @@ def _put(
     title: str = "",
     unit: str = "",
     scale: formats.Scale | None = None,
+    absent: str = NOT_RUN,
 ) -> None:
-    missing = {v: missing_cell(view, v, target, NOT_RUN) for v in view.variants if v not in found}
+    missing = {v: missing_cell(view, v, target, absent) for v in view.variants if v not in found}
     numbers = {**missing, **found}
     put_column(builder, group, target, metric, place, numbers, priority, title=title, unit=unit, scale=scale)
 

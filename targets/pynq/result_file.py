@@ -106,13 +106,32 @@ class Agreement(Part):
     outputs: Sample | None = None
 
 
+class Idle(Part):
+    """A window without work."""
+
+    seconds: Seconds
+    watt: float
+    rate_hz: float | None = None
+
+
 class Energy(Part):
-    """Of the rails that the board measures itself."""
+    """Of the rails that the board measures itself.
+
+    Attributes:
+        total_of: rails whose sum the totals are. rate_hz: achieved. seconds, inferences: of the busy window.
+        net_j, net_j_per_inference: with the idle power taken off.
+    """
 
     rails: dict[Short, Any]
-    rate_hz: float
-    idle: dict[Short, Any] | None = None
+    total_of: tuple[Short, ...] = Field((), strict=False, max_length=1000)
+    rate_hz: Annotated[float, Field(gt=0)]
+    samples: Count | None = None
+    idle: Idle | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    inferences: Count | None = None
     total_j: float
+    total_j_per_inference: float | None = None
+    net_j: float | None = None
     net_j_per_inference: float | None = None
 
 

@@ -24,6 +24,7 @@ from targets.pynq.result_file import (
     SAMPLE,
     Accuracy,
     Agreement,
+    Energy,
     ItemResult,
     Phase,
     ResultFile,
@@ -152,6 +153,8 @@ def _item(
             outputs = samples[item.agreement.outputs]
         wanted = job.expected.get(asked.expected or "") if job is not None and asked is not None else None
         _agreement(item.agreement, outputs, wanted, rows)
+    if item.energy is not None:
+        _energy(item.energy)
     if item.accuracy is not None:
         _accuracy(item.accuracy, samples, outputs, labels, rows)
 
@@ -174,6 +177,25 @@ def _agreement(
         raise _Contradiction(
             f"{agreement.mismatches} outputs differ, by the outputs themselves it is {found}"
         )
+
+
+def _energy(energy: Energy) -> None:
+    """Totals, counts and the idle power against each other."""
+    if foreign := sorted(set(energy.total_of) - set(energy.rails)):
+        raise _Contradiction(f"its energy is of rail {foreign[0]}, which it has not")
+    said = (
+        ("J", energy.total_j, energy.total_j_per_inference),
+        ("J without idle", energy.net_j, energy.net_j_per_inference),
+    )
+    for what, total, each in said:
+        if total is not None and each is not None and energy.inferences is not None:
+            found = total / max(1, energy.inferences)
+            if not math.isclose(found, each, rel_tol=1e-6, abs_tol=1e-15):
+                raise _Contradiction(f"{each:g} {what} an inference, by its total it is {found:g}")
+    if energy.idle is not None and energy.seconds is not None and energy.net_j is not None:
+        net = energy.total_j - energy.idle.watt * energy.seconds
+        if not math.isclose(net, energy.net_j, rel_tol=1e-6, abs_tol=1e-9 * abs(energy.total_j)):
+            raise _Contradiction(f"{energy.net_j:g} J without idle, by its idle power it is {net:g}")
 
 
 def _accuracy(

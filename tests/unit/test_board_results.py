@@ -17,6 +17,7 @@ from targets.pynq.archive import array_bytes
 from targets.pynq.jobs import JobFile
 from targets.pynq.results import read_result
 from tests.board_files import ITEMS, make_job, make_result, member, same, write_result
+from tests.synthetic_board import energy
 
 FIRST = ITEMS[0]
 
@@ -33,6 +34,14 @@ def test_a_good_result(job: JobFile, tmp_path: Path) -> None:
     item = found.file.items[FIRST]
     assert item.accuracy is not None and item.accuracy.errors == 2
     assert same(found, read_result(found.path))
+
+
+def test_the_energy_of_the_rails_comes_whole(job: JobFile, tmp_path: Path) -> None:
+    value, arrays = make_result(job)
+    value["items"][FIRST]["energy"] = energy()
+    item = read_result(write_result(tmp_path / "r.tar.gz", value, arrays), job).file.items[FIRST]
+    assert item.energy is not None
+    assert item.energy.model_dump(mode="json") == energy()
 
 
 def test_an_interrupted_result_keeps_what_it_has(job: JobFile, tmp_path: Path) -> None:
@@ -81,6 +90,7 @@ def _array(name: str, array: Any) -> Any:
 
 
 ITEM = ("items", FIRST)
+ENERGY = energy()
 PHASE = (*ITEM, "phases", "execute")
 EXECUTE, PREDICTIONS = "samples/0000-01-execute.npy", "samples/0000-02-predictions.npy"
 OUTPUTS = "samples/0000-03-outputs.npy"
@@ -116,6 +126,15 @@ OUTPUTS = "samples/0000-03-outputs.npy"
         (_set(*ITEM, "accuracy", "errors", 21), "21 errors of 20"),
         (_set(*ITEM, "agreement", "mismatches", 1), "differ"),
         (_set(*ITEM, "agreement", "frames", 10), "10 frames"),
+        (_set(*ITEM, "energy", ENERGY | {"total_j_per_inference": 1.0}), "1 J an inference"),
+        (_set(*ITEM, "energy", ENERGY | {"net_j_per_inference": 1.25e-3}), "J without idle an inference"),
+        (
+            _set(*ITEM, "energy", ENERGY | {"net_j": 12.5, "net_j_per_inference": 1.25e-3}),
+            "by its idle power",
+        ),
+        (_set(*ITEM, "energy", ENERGY | {"total_of": ["a/other"]}), "rail a/other, which it has not"),
+        (_set(*ITEM, "energy", ENERGY | {"rate_hz": 0.0}), "rate_hz"),
+        (_set(*ITEM, "energy", ENERGY | {"idle": {"watt": 2.0}}), "energy.idle.seconds"),
         (lambda value, arrays: value["items"].pop(FIRST), "lacks"),
         (lambda value, arrays: arrays.pop(EXECUTE), "missing"),
         (_array(EXECUTE, np.zeros(50)), "p0"),

@@ -42,9 +42,7 @@ def casts(kinds: Sequence[tuple[FixedType, bool]], values: np.ndarray, folder: P
     spec = importlib.util.find_spec("hls4ml")
     assert spec is not None and spec.submodule_search_locations
     headers = Path(spec.submodule_search_locations[0]) / "templates" / "vivado" / "ap_types"
-    lines = [
-        f"run<{source}, {name(type_)}, {'true' if relu else 'false'}>(x);" for source, type_, relu in kinds
-    ]
+    lines = [f"run<{name(type_)}, {str(relu).lower()}>(x);" for type_, relu in kinds]
     source, program = folder / "casts.cpp", folder / "casts"
     source.write_text(PROGRAM + "\n".join(lines) + "\n}\n")
     command = ["g++", "-std=c++14", "-O0", "-w", f"-I{headers}", str(source), "-o", str(program)]

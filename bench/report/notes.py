@@ -191,7 +191,20 @@ def notes(view: ModelView, cells: Sequence[Cell]) -> list[Note]:
                 found.setdefault(text, []).append(variant)
     found_here = [Note(", ".join(variants), text) for text, variants in found.items()]
     on_boards = [Note(subject, text) for subject, text in board_notes(view)]
-    return found_here + fpga_notes(view) + on_boards
+    return [*generated_data(cells), *found_here, *fpga_notes(view), *on_boards]
+
+
+def generated_data(cells: Sequence[Cell]) -> list[Note]:
+    """That a model learned and was scored on data that somebody's program made."""
+    sources = {str(cell.evaluate.environment.get("data")) for cell in cells if cell.evaluate is not None}
+    made = sorted(source for source in sources if source.startswith("generated"))
+    if not made:
+        return []
+    text = (
+        f"The data are generated, not real ({'; '.join(made)}): accuracies say nothing about real data. "
+        "Sizes, cycles and resources are those of a network of this shape."
+    )
+    return [Note("all", text)]
 
 
 def fpga_notes(view: ModelView) -> list[Note]:
@@ -204,7 +217,11 @@ def fpga_notes(view: ModelView) -> list[Note]:
                 if text is not None:
                     found.setdefault(text, []).append(variant)
     notes = [Note(", ".join(dict.fromkeys(variants)), text) for text, variants in found.items()]
-    silent = [target for target in view.simulated if not view.hardware(target, "phase_p50")]
+    silent = [
+        target
+        for target in view.simulated
+        if not view.hardware(target, "phase_p50") and not _timed(view, target)
+    ]
     if silent:
         text = (
             "C simulation computes what the design computes, bit by bit, but not when: it has no time. "
@@ -212,6 +229,13 @@ def fpga_notes(view: ModelView) -> list[Note]:
         )
         notes.append(Note(", ".join(silent), text))
     return notes
+
+
+def _timed(view: ModelView, target: str) -> bool:
+    """Whether the cycles of every simulated design of a target are known."""
+    counted = view.hardware(target, "cycles").values()
+    timed = {variant for numbers in counted for variant, number in numbers.items() if number.known}
+    return all(variant in timed for variant, _ in view.known(target, "accuracy"))
 
 
 def _rounding(view: ModelView, variant: str, target: str, link: str) -> str | None:

@@ -20,7 +20,7 @@ from bench.report.tables import Table, TableCell, comparison
 from bench.report.view import ModelView, views
 from bench.store import Store
 from tests.synthetic import KINDS, build
-from tests.synthetic_fpga import BACKENDS, NO_WAY, add_fpga, change, example, pick
+from tests.synthetic_fpga import BACKENDS, NO_WAY, add_fpga, change, design, example, pick
 
 FEW = {name: KINDS[name] for name in ("baseline", "ptq", "qat")}
 FPGA_METRICS = {*COST, *LINKS, *HARDWARE}
@@ -233,6 +233,30 @@ def test_notes_on_rounding_exactness_and_time(results: Path, view: ModelView) ->
     assert {note.variant for note in exact} == {"qap"} and "layer dense_1" in exact[0].text
     (silent,) = [note for note in found if "it has no time" in note.text]
     assert silent.variant == "hls4ml, hls4ml[backend=Vivado]"
+
+
+def test_a_design_whose_cycles_are_known_has_time(tmp_path: Path) -> None:
+    build(tmp_path, variants={name: KINDS[name] for name in ("baseline", "pruned")}, items=50)
+    hardware = {f"{name}@rtl": design() for name in ("baseline", "pruned")}
+    add_fpga(tmp_path, targets=("hls4ml", "rtl"), hardware=hardware)
+    (view,) = views(frame(tmp_path, "synthetic"))
+    found = notes(view, read_sweep(tmp_path, "synthetic").cells)
+    assert [note.variant for note in found if "it has no time" in note.text] == ["hls4ml"]
+
+
+def test_generated_data_are_told(tmp_path: Path) -> None:
+    build(tmp_path, variants={"baseline": KINDS["baseline"]}, items=50)
+
+    def told() -> list[str]:
+        (view,) = views(frame(tmp_path, "synthetic"))
+        return [note.text for note in notes(view, read_sweep(tmp_path, "synthetic").cells)]
+
+    assert not any("generated" in text for text in told())
+    for path in (tmp_path / "records" / "evaluate").rglob("*.json"):
+        record = json.loads(path.read_text())
+        record["environment"]["data"] = "generated, seed 0"
+        path.write_text(json.dumps(record))
+    assert told()[0].startswith("The data are generated, not real (generated, seed 0)")
 
 
 def test_lineage_shows_layers_and_settings_of_the_design(results: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from bench.registry import STEPS, TARGETS
 from bench.steps import to_rtl
 from bench.steps.base import Artifact
 from targets.fpga.fixed import FixedPoint, FixedType, LayerTypes
-from targets.fpga.rtl import simulators
+from targets.fpga.rtl import pieces, simulators
+from targets.fpga.rtl.cast import cast_lines
 from targets.fpga.rtl.simulate import simulate
-from targets.fpga.rtl.stages import design
+from targets.fpga.rtl.stages import Cast, Design, Number, design
 from targets.fpga.rtl_target import Rtl, RtlOptions, RtlRunner
 from tests.tiny import QAT, TRAIN, Blobs, built, copied, made, not_optimised, run, step
 
@@ -117,6 +119,35 @@ def test_a_difference_names_vector_and_layer(layer: str, file: int, tmp_path: Pa
         StepError, match=rf"differ in \d+ of 64 inputs, the first is number \d+.*: {layer} \(out"
     ):
         run("to_rtl", tmp_path / "out", parent=Artifact(place, "csim", "", csim.facts))
+
+
+@tools
+@pytest.mark.parametrize("place, layer", [(0, "dense_0"), (-1, "logits")])
+def test_one_flipped_weight_bit_is_caught(
+    place: int, layer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flipped(*given: Any) -> Design:
+        right = design(*given)
+        stages = list(right.stages)
+        weights = stages[place].weights.copy()  # type: ignore[union-attr]
+        weights.flat[int(np.argmax(np.abs(weights)))] ^= 1
+        stages[place] = replace(stages[place], weights=weights)  # type: ignore[call-arg]
+        return replace(right, stages=tuple(stages))
+
+    monkeypatch.setattr(to_rtl, "design", flipped)
+    with pytest.raises(StepError, match=rf"differ in \d+ of 64 inputs.* differs there: {layer} "):
+        run("to_rtl", tmp_path / "out", parent=made("tiny_mlp", *CSIM))
+
+
+@tools
+def test_a_wrong_rounding_mode_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def truncating(source: str, number: Number, cast: Cast, target: str) -> list[str]:
+        assert cast.type.rounding == "RND_CONV"
+        return cast_lines(source, number, replace(cast, type=replace(cast.type, rounding="TRN")), target)
+
+    monkeypatch.setattr(pieces, "cast_lines", truncating)
+    with pytest.raises(StepError, match=r"differ in \d+ of 64 inputs.*: dense_0"):
+        run("to_rtl", tmp_path / "out", parent=made("tiny_mlp", *CSIM))
 
 
 @tools

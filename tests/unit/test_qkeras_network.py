@@ -162,13 +162,14 @@ def test_logits_have_one_integer_bit_more_than_was_seen(row: Any) -> None:
 
 
 @pytest.mark.parametrize("scale", [1 / 8, 8.0])
-def test_relus_have_the_integer_bits_that_their_inputs_need(row: Any, scale: float) -> None:
+def test_input_and_relus_have_the_integer_bits_that_they_need(row: Any, scale: float) -> None:
     """`quantized_relu(bits)` alone ends at one, however large the sums are."""
     x = (scale * X).astype(np.float32)
     bits = {layer.name: 8 for layer in row.layers}
     types = choose_types(row, x, bits, bits, bias_bits=16, input_bits=16, output_bits=24)
-    for name in ("conv_relu", "dense_relu"):
-        result, seen = types.layers[name].result, profile(row, x)[name]
+    values = profile(row, x)
+    ranges = [(types.layers[name].result, values[name]) for name in ("conv_relu", "dense_relu")]
+    for result, seen in [(types.input, x), *ranges]:
         assert result is not None and not result.signed
         # Next to nothing is cut off, and not half of the range is left empty.
         assert np.quantile(seen, 0.99) <= result.high and seen.max() > result.high / 2

@@ -113,6 +113,30 @@ def test_more_items_than_there_are_places_for_wait(tmp_path: Path, monkeypatch: 
     assert "PASS" in passes(folder)
 
 
+def test_tlast_inside_an_item_is_not_looked_at(tmp_path: Path) -> None:
+    folder = written(mlp(), tmp_path / "rtl", "sequential")
+    path = folder / "test_bench.v"
+    text, right = path.read_text(), "s_valid ? s_end : 1'bx"
+    assert text.count(right) == 1
+    path.write_text(text.replace(right, "s_valid ? s_end || taken % 7 == 2 : 1'bx"))
+    assert "PASS" in passes(folder)
+
+
+@pytest.mark.parametrize("style", ["sequential", pytest.param("parallel", marks=needs_da4ml)])
+def test_a_reset_forgets_what_had_begun(style: str, tmp_path: Path) -> None:
+    """Five words of an item of seven, and items that are inside; then everything from the beginning."""
+    folder = written(mlp(), tmp_path / "rtl", style)
+    path = folder / "test_bench.v"
+    text, right = path.read_text(), "#1 aresetn = 1;"
+    assert text.count(right) == 1
+    again = """wait (taken == 19) @(posedge aclk);
+    #2 aresetn = 0; s_valid = 0; taken = 0; given = 0; packets = 0; waits = 0;
+    repeat (3) @(posedge aclk);
+    #1 aresetn = 1;"""
+    path.write_text(text.replace(right, f"{right}\n    {again}"))
+    assert "PASS" in passes(folder)
+
+
 # ---------------------------------------------------------------- faults
 
 FAULTS = {
@@ -125,6 +149,29 @@ FAULTS = {
     "not sign-extended": ("{8{out_data[23]}}", "{8{1'b0}}", "value"),
     "some bytes are none": ("m_axis_tkeep = 4'b1111", "m_axis_tkeep = 4'b0111", "TKEEP"),
 }
+
+
+FAULTS_TOGETHER = {
+    "inputs never wait": ("room && (!full || in_ready)", "room"),
+    "outputs never wait": ("out_ready = left == 0 || (left == 1 && m_axis_tready)", "out_ready = 1'b1"),
+    "an item twice": ("else if (in_ready) full <= 1'b0", "else if (!in_ready) full <= 1'b0"),
+    "an element too many": ("left <= 3", "left <= 2'd2"),
+    "elements mixed up": ("gathered} >> 8", "gathered} >> 9"),
+    "a word twice": ("else if (give) spread <= spread >>", "else if (give) spread <= spread <<"),
+}
+
+
+@needs_da4ml
+@pytest.mark.parametrize("fault", FAULTS_TOGETHER)
+def test_a_fault_of_the_parallel_wrapper_is_found(fault: str, tmp_path: Path) -> None:
+    right, wrong = FAULTS_TOGETHER[fault]
+    folder = written(mlp(), tmp_path / "rtl", "parallel", n=20, stall=50)
+    path = folder / f"{WRAPPER}.v"
+    text = path.read_text()
+    assert text.count(right) == 1, text
+    path.write_text(text.replace(right, wrong))
+    with pytest.raises(StepError, match="does not pass"):
+        passes(folder)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -42,7 +42,13 @@ def single() -> Design:
     return row(INPUT, layer)
 
 
-DESIGNS = {"mlp": mlp, "cnn": cnn, "wide": wide, "single": single}
+def spreading() -> Design:
+    """More outputs than inputs: the core waits for the stream."""
+    layer = multiply(np.random.default_rng(6), "a", whole_input(2), Number.of(INPUT), 9)
+    return row(INPUT, layer)
+
+
+DESIGNS = {"mlp": mlp, "cnn": cnn, "wide": wide, "single": single, "spreading": spreading}
 
 
 def written(
@@ -80,7 +86,7 @@ def test_sequential(name: str, stall: int, tmp_path: Path) -> None:
 
 @needs_da4ml
 @pytest.mark.parametrize("stall", [0, 30, 85])
-@pytest.mark.parametrize("name", ["mlp", "wide", "single"])
+@pytest.mark.parametrize("name", ["mlp", "wide", "single", "spreading"])
 def test_parallel(name: str, stall: int, tmp_path: Path) -> None:
     folder = written(DESIGNS[name](), tmp_path / "rtl", "parallel", n=40, stall=stall, packet=(1, 1, 5, 2))
     assert "PASS: 40 items" in passes(folder)
@@ -155,7 +161,7 @@ FAULTS_TOGETHER = {
     "inputs never wait": ("room && (!full || in_ready)", "room"),
     "outputs never wait": ("out_ready = left == 0 || (left == 1 && m_axis_tready)", "out_ready = 1'b1"),
     "an item twice": ("else if (in_ready) full <= 1'b0", "else if (!in_ready) full <= 1'b0"),
-    "an element too many": ("left <= 3", "left <= 2'd2"),
+    "an element too few": ("left <= 9", "left <= 8"),
     "elements mixed up": ("gathered} >> 8", "gathered} >> 9"),
     "a word twice": ("else if (give) spread <= spread >>", "else if (give) spread <= spread <<"),
 }
@@ -165,7 +171,7 @@ FAULTS_TOGETHER = {
 @pytest.mark.parametrize("fault", FAULTS_TOGETHER)
 def test_a_fault_of_the_parallel_wrapper_is_found(fault: str, tmp_path: Path) -> None:
     right, wrong = FAULTS_TOGETHER[fault]
-    folder = written(mlp(), tmp_path / "rtl", "parallel", n=20, stall=50)
+    folder = written(spreading(), tmp_path / "rtl", "parallel", n=20, stall=50)
     path = folder / f"{WRAPPER}.v"
     text = path.read_text()
     assert text.count(right) == 1, text

@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -59,14 +59,19 @@ class Estimate:
                 return statistics.median(self._seen[known])
         return GUESS[kind]
 
-    def left(self, tasks: Iterable[Task], jobs: int) -> float:
-        """Seconds until the tasks are done: measurements one after the other, the rest `jobs` at once."""
+    def left(self, tasks: Iterable[Task], jobs: int, spent: Mapping[str, float]) -> float:
+        """Seconds until the tasks are done: measurements one after the other, the rest `jobs` at once.
+
+        Args:
+            spent: seconds that those which run have run, by key.
+        """
         together = alone = 0.0
         for task in tasks:
+            seconds = max(0.0, self.of(task.cost) - spent.get(task.key, 0.0))
             if task.device:
-                alone += self.of(task.cost)
+                alone += seconds
             else:
-                together += self.of(task.cost)
+                together += seconds
         return together / max(1, jobs) + alone
 
 
@@ -112,7 +117,9 @@ class _Counting:
         return True
 
     def eta(self) -> str:
-        return duration(self.estimate.left(self.left.values(), self.jobs))
+        now = time.monotonic()
+        spent = {key: now - since for key, (_, since) in self.running.items()}
+        return duration(self.estimate.left(self.left.values(), self.jobs, spent))
 
 
 class PlainReporter(_Counting):

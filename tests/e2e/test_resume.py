@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import struct
 import subprocess
+import termios
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -163,6 +166,38 @@ def test_a_signal_ends_the_run_in_good_order(log: Path, tmp_path: Path, number: 
     assert_gone({line["pid"] for line in toy.executions(log)})
     assert {record.status for record in records(folder).values()} == {"ok"}
     assert not list(folder.rglob("*.claim"))
+
+
+def test_a_terminal_shows_what_runs_and_ctrl_c_ends_it(log: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    leader, follower = os.openpty()
+    narrow, wide = (struct.pack("HHHH", 20, columns, 0, 0) for columns in (30, 120))
+    fcntl.ioctl(leader, termios.TIOCSWINSZ, narrow)
+    # A session of its own whose terminal is this one, as in a shell.
+    command = ["setsid", "--ctty", *python("tests.e2e.toy_run", str(folder), "1.0", str(SEEDS))]
+    environment = {**os.environ, "TERM": "xterm"}
+    process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment)
+    os.close(follower)
+    shown = bytearray()
+
+    def until(text: bytes) -> None:
+        while text not in shown:
+            try:
+                part = os.read(leader, 4096)
+            except OSError:  # how a terminal ends on Linux
+                part = b""
+            assert part, f"{text!r} was not shown: {shown!r}"
+            shown.extend(part)
+
+    until(f"of {TASKS} tasks done, about".encode())
+    until(b"toy_train")
+    fcntl.ioctl(leader, termios.TIOCSWINSZ, wide)
+    os.write(leader, b"\x03")
+    until(b"SIGINT: ending")
+    until(b"run the same command again to go on.")
+    assert process.wait(60) == 130
+    os.close(leader)
+    assert_gone({line["pid"] for line in toy.executions(log)})
 
 
 def test_a_second_interrupt_ends_it_at_once(log: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from bench.cells import Chain, Protocol
-from bench.progress import PlainReporter
 from bench.registry import load_plugins
 from bench.run import run_sweep
 from bench.store import Store
@@ -23,7 +22,7 @@ def main(root: str, seconds: float, seeds: int) -> int:
     }
     once = Protocol("once", rounds=1, warmup_seconds=0.0, warmup_calls=2, min_samples=20, min_seconds=0.0)
     sweep = toy.sweep(chains, seeds=seeds, protocol=once)
-    summary = run_sweep(sweep, Store(root), jobs=2, reporter=PlainReporter())
+    summary = run_sweep(sweep, Store(root), jobs=2)
     assert "tensorflow" not in sys.modules
     return summary.exit_code
 

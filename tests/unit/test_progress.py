@@ -49,8 +49,10 @@ def test_time_left_counts_cores_for_builds_but_not_for_measurements(plan: Plan) 
         {("build", "", ""): [10.0], ("evaluate", "", ""): [10.0], ("measure", "", ""): [10.0]}
     )
     tasks = list(plan.tasks.values())
-    assert estimate.left(tasks, jobs=1) == 180.0
-    assert estimate.left(tasks, jobs=4) == 16 * 10 / 4 + 20
+    assert estimate.left(tasks, 1, {}) == 180.0
+    assert estimate.left(tasks, 4, {}) == 16 * 10 / 4 + 20
+    # What runs is counted by what is left of it, never below nothing.
+    assert estimate.left(tasks, 1, {tasks[0].key: 4.0, tasks[1].key: 99.0}) == 166.0
 
 
 def test_lines_tell_what_happened_and_errors_at_once(plan: Plan) -> None:

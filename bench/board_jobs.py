@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench import fingerprint
 from bench.board_run import CREATED, KEPT, Expected, expected_of, name_of, result_of, source_of, test_of
 from bench.cells import Sweep
@@ -256,8 +258,9 @@ def _record(name: str, entry: Mapping[str, Any], result: Result, job: JobFile) -
     record.environment["versions"] = fingerprint.versions(TARGETS.get(task["target"]).modules)
     item, split = job.job.item(name), test_of(task)
     outputs = job.expected.get(item.expected) if item is not None and item.expected is not None else None
+    outputs = outputs.astype(np.float32) if outputs is not None else None
     wanted = Expected(entry["against"], outputs, entry["chain"])
-    fill(record, lambda: result_of(name, split, result, wanted, record))
+    fill(record, lambda: result_of(name, split, result, wanted, record, item))
     return record
 
 

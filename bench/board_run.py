@@ -21,6 +21,7 @@ from targets.base import Runner
 if TYPE_CHECKING:
     from bench.records import Record
     from targets.fpga.simulator import Simulator
+    from targets.pynq.job_file import Item
     from targets.pynq.jobs import ItemSource
     from targets.pynq.result_file import ItemResult, ResultFile
     from targets.pynq.results import Result
@@ -67,7 +68,7 @@ def run_on_board(spec: Mapping[str, Any], store: Store, record: Record) -> dict[
     if name not in done.result.file.items:
         where = f"board {board.name}"
         raise StepError(f"it had not finished after {spec['timeout']:g} s", where=where)
-    return result_of(name, split, done.result, wanted, record)
+    return result_of(name, split, done.result, wanted, record, job.job.item(name))
 
 
 def name_of(task: Mapping[str, Any], key: str) -> str:
@@ -138,7 +139,10 @@ def source_of(
     if wanted.simulator is None or wanted.outputs is None:
         return items.tflite(name, artifact, x, labels, wanted.outputs)
     if task.get("reference") is None:
-        return items.emulated_overlay(name, artifact, x, labels, wanted.outputs)
+        # codes are wider than float32 can hold: there they are held against the simulation's own float64
+        codes = task["options"].get("kernel") == "rtl"
+        expected = wanted.simulator.run(x) if codes else wanted.outputs
+        return items.emulated_overlay(name, artifact, x, labels, expected)
     built = store.read("build", task["artifact"])
     facts = built.result.get("facts", {}) if built is not None else {}
     return items.built_overlay(
@@ -146,7 +150,9 @@ def source_of(
     )
 
 
-def result_of(name: str, split: Split, found: Result, wanted: Expected, record: Record) -> dict[str, Any]:
+def result_of(
+    name: str, split: Split, found: Result, wanted: Expected, record: Record, asked: Item | None
+) -> dict[str, Any]:
     """`result` of the evaluate record: accuracy by the board's own outputs, the chain of agreement, and
     under `board` what was measured.
 
@@ -154,7 +160,8 @@ def result_of(name: str, split: Split, found: Result, wanted: Expected, record: 
         Unavailable: the board cannot run it. StepError: it failed; `record.result` has what is known.
     """
     item = found.file.items[name]
-    told = board_facts(found.file, item)
+    cycles = asked.cycles.model_dump() if asked is not None and asked.cycles is not None else None
+    told = {**board_facts(found.file, item), "cycles": cycles}
     record.environment["agent"] = told["agent"]
     if item.status == "skipped":
         raise Unavailable(str(item.reason), where=f"board {found.file.board.name}")

@@ -122,6 +122,7 @@ STEPS: Registry[Step] = Registry(
         "place_rtl": "bench.steps.place_rtl:PlaceRtl",
         "build_overlay": "bench.steps.build_overlay:BuildOverlay",
         "emulate_overlay": "bench.steps.emulate_overlay:EmulateOverlay",
+        "emulate_rtl_overlay": "bench.steps.emulate_rtl_overlay:EmulateRtlOverlay",
     },
 )
 TARGETS: Registry[Target] = Registry(

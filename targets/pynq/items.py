@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,10 @@ from bench.errors import ArtifactError
 from targets.fpga.simulator import DESCRIPTION, PROGRAM, WEIGHTS, Simulator
 from targets.pynq.jobs import ItemSource, tree
 
-DESCRIBED, OVERLAY = "board_item.json", "overlay"
+if TYPE_CHECKING:
+    from targets.fpga.rtl.axi_stream import Stream
+
+DESCRIBED, OVERLAY, RTL_KERNEL = "board_item.json", "overlay", "rtl_kernel"
 #: where hls4ml's VivadoAccelerator puts its DMA
 DMA = "hier_0/axi_dma_0"
 #: of VivadoAccelerator's block designs, whatever the project asks for
@@ -43,6 +46,21 @@ def interface(simulator: Simulator, style: str, dma: str | None, kernel: str | N
     }
 
 
+def stream_interface(stream: Stream) -> dict[str, Any]:
+    """The same where the codes of fixed-point numbers travel, in words of 32 bits."""
+    return {
+        "style": "axis_dma",
+        "dma": DMA,
+        "kernel": "hier_0/kernel_0",
+        "inputs": stream.inputs,
+        "outputs": stream.outputs,
+        "input_dtype": "int32",
+        "output_dtype": "int32",
+        "input_type": str(stream.input),
+        "output_type": str(stream.output_type),
+    }
+
+
 def save(folder: Path, described: Mapping[str, Any]) -> None:
     (folder / DESCRIBED).write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")
 
@@ -50,7 +68,7 @@ def save(folder: Path, described: Mapping[str, Any]) -> None:
 def emulated_overlay(
     name: str, artifact: Path, x: np.ndarray, labels: np.ndarray, expected: np.ndarray
 ) -> ItemSource:
-    """An overlay of step `emulate_overlay`, its kernel with it.
+    """An overlay of step `emulate_overlay` or `emulate_rtl_overlay`, its kernel with it.
 
     Raises:
         ArtifactError: it is none.
@@ -61,12 +79,12 @@ def emulated_overlay(
         facts = {key: described[key] for key in ("interface", "clock_mhz", "sanity")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"not an overlay for the emulated board ({error})", where=str(path)) from error
-    files: dict[str, Path | bytes] = {
-        **_pair(artifact),
-        f"kernel/{PROGRAM}": artifact / PROGRAM,
-        f"kernel/{DESCRIPTION}": artifact / DESCRIPTION,
-        **tree(artifact / WEIGHTS, f"kernel/{WEIGHTS}"),
-    }
+    files: dict[str, Path | bytes] = {**_pair(artifact)}
+    if described.get("kernel") == "rtl":
+        files |= tree(artifact / RTL_KERNEL, "kernel")
+    else:
+        files |= {f"kernel/{name}": artifact / name for name in (PROGRAM, DESCRIPTION)}
+        files |= tree(artifact / WEIGHTS, f"kernel/{WEIGHTS}")
     if isinstance(described.get("cycles"), dict):
         facts["cycles"] = described["cycles"]
     return ItemSource(name, "overlay", files, x, expected, labels, facts)

@@ -37,12 +37,14 @@ class BoardOptions(TargetOptions):
 
 
 class PynqOptions(BoardOptions):
-    """And how hls4ml writes the design: see `ToHlsParams` and `BuildOverlayParams`."""
+    """And how hls4ml writes the design: see `ToHlsParams` and `BuildOverlayParams`. kernel: what is behind
+    an overlay of the emulated board, the C simulation or that of our Verilog (target `rtl`)."""
 
     backend: Literal["VivadoAccelerator", "VitisUnified"] = "VivadoAccelerator"
     io_type: Literal["auto", "io_parallel", "io_stream"] = "auto"
     strategy: Literal["latency", "resource"] = "latency"
     reuse_factor: int = Field(default=1, ge=1, le=1_000_000, strict=True)
+    kernel: Literal["csim", "rtl"] = "csim"
 
 
 class OnBoard(Target):
@@ -99,6 +101,8 @@ class Pynq(OnBoard):
         """The C simulation behind an emulated overlay, or what target `fpga` builds for the board."""
         chosen = PynqOptions(**options)
         board = _board(options)
+        if chosen.kernel == "rtl":
+            return self._rtl(chosen, board)
         if board.emulated:
             from bench.steps.emulate_overlay import EmulateOverlayParams
 
@@ -123,6 +127,18 @@ class Pynq(OnBoard):
             reuse_factor=chosen.reuse_factor,
         )
         return VendorBuild().finish(vendor.model_dump(mode="json"))
+
+    def _rtl(self, chosen: PynqOptions, board: Board) -> tuple[StepSpec, ...]:
+        """The Verilog of target `rtl` with its usual options, behind an overlay of the emulated board."""
+        from bench.steps.emulate_rtl_overlay import EmulateRtlOverlayParams
+        from targets.fpga.rtl_target import Rtl, RtlOptions
+
+        if not board.emulated or chosen.backend != "VivadoAccelerator":
+            raise Unavailable("kernel: rtl is for emulated boards, and their overlays with a DMA")
+        rtl = Rtl().finish(RtlOptions(synthesize=False).model_dump(mode="json"))[-1]
+        params = EmulateRtlOverlayParams(part=board.part or EmulateRtlOverlayParams().part)
+        last = StepSpec("emulate_rtl_overlay", params.model_dump(mode="json"))
+        return (*self._csim(chosen), rtl, last)
 
     def reference(self, options: Any) -> tuple[StepSpec, ...]:
         """What its outputs are held against; an emulated overlay has its C simulation in itself."""

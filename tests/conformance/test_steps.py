@@ -41,6 +41,7 @@ PARENT = {
     "place_rtl": "to_rtl",
     "build_overlay": "to_hls",
     "emulate_overlay": "compile_hls",
+    "emulate_rtl_overlay": "to_rtl",
 }
 #: parameters that are not the defaults: a smaller device is placed in a third of the time
 PARAMS: dict[str, dict[str, str]] = {"place_rtl": {"device": "lfe5u-25f"}}

@@ -52,12 +52,12 @@ class Simulator:
         if self.name == "verilator":
             command = ["verilator", "--binary", "--timing", "-Wno-lint", "-Wno-fatal", "--Mdir", "obj"]
             command += ["--top-module", "test_bench", "-o", "simulation", *sources]
-            _run(command, folder, COMPILE_LIMIT)
-            said = _run([str(folder.resolve() / "obj" / "simulation")], folder, limit)
+            execute(command, folder, COMPILE_LIMIT)
+            said = execute([str(folder.resolve() / "obj" / "simulation")], folder, limit)
             shutil.rmtree(folder / "obj")
             return said
-        _run(["iverilog", "-g2005", "-o", "simulation", *sources], folder, COMPILE_LIMIT)
-        said = _run(["vvp", "-n", "simulation"], folder, limit)
+        execute(["iverilog", "-g2005", "-o", "simulation", *sources], folder, COMPILE_LIMIT)
+        said = execute(["vvp", "-n", "simulation"], folder, limit)
         (folder / "simulation").unlink()
         return said
 
@@ -107,7 +107,8 @@ def _version(program: str, option: str) -> str:
     return found.group(1) if found else ""
 
 
-def _run(command: list[str], folder: Path, limit: float) -> str:
+def execute(command: list[str], folder: Path, limit: float) -> str:
+    """Run a program in `folder`, for `limit` seconds at most; returns what it printed. Raises StepError."""
     name = Path(command[0]).name
     try:
         done = subprocess.run(

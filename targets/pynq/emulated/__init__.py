@@ -27,7 +27,7 @@ def activate(job_folder: str | Path) -> Any:
         job_folder: the unpacked job.
     """
     from . import device as board
-    from . import faults, hwh, kernels
+    from . import faults, hwh, kernels, rtl
 
     job = Path(job_folder)
     description = json.loads((job / "job.json").read_text())
@@ -41,8 +41,12 @@ def activate(job_folder: str | Path) -> Any:
             continue
         part = part or str((item.get("sanity") or {}).get("part") or "")
         interface = item["interface"]
-        folder = kernels.unpack(job, files, place / str(index))
-        program = kernels.Program(folder, int(interface["inputs"]), int(interface["outputs"]))
+        program: kernels.Program | rtl.RtlProgram
+        if f"kernel/{rtl.PROGRAM}" in files:
+            program = rtl.RtlProgram(kernels.unpack(job, files, place / str(index), rtl.PROGRAM))
+        else:
+            folder = kernels.unpack(job, files, place / str(index))
+            program = kernels.Program(folder, int(interface["inputs"]), int(interface["outputs"]))
         atexit.register(program.close)
         designs[files["overlay.bit"]] = board.Design(item["id"], interface, program, item.get("cycles"))
         if "loopback.bit" in files:

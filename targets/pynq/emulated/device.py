@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from pynqmetadata.frontends import Metadata
 from . import faults as faults_module
 from . import hwh, machine
 from .clocks import SIZE, PsClocks
-from .fabric import AxiDma, AxiTimer, MemoryKernel, StreamKernel, Timing
+from .fabric import AxiDma, AxiTimer, Compute, MemoryKernel, StreamKernel, Timing
 from .faults import Faults
 from .kernels import Function, compute
+from .rtl import RtlProgram
 
 try:
     from pynq.metadata.runtime_metadata_parser import RuntimeMetadataParser
@@ -31,15 +31,24 @@ RAW_IRQ = 61
 
 
 class Design:
-    """What a bitstream holds: an item of the job with the function behind its kernel."""
+    """What a bitstream holds: an item of the job with what is behind its kernel: a function on values, or
+    the simulation of its RTL, which takes and gives words."""
 
     def __init__(
-        self, item: str, interface: dict[str, Any], function: Function, cycles: dict[str, Any] | None = None
-    ) -> None:
+        self, item: str, interface: dict[str, Any], function: Function | RtlProgram,
+        cycles: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self.item, self.interface, self.function = item, interface, function
         inputs, outputs = int(interface["inputs"]), int(interface["outputs"])
         cycles = cycles or {"latency": inputs + outputs + 20, "interval": max(inputs, outputs)}
         self.timing = Timing(int(cycles["latency"]), int(cycles["interval"]), inputs, outputs)
+
+    def run(self) -> Compute:
+        """The kernel on bytes."""
+        if isinstance(self.function, RtlProgram):
+            return self.function.packet
+        function = compute(self.function, self.interface)
+        return lambda data: (function(data), None)
 
     def sizes(self) -> tuple[int, int]:
         """Bytes of a frame, in and out."""
@@ -132,20 +141,26 @@ class EmulatedDevice(pynq.Device):  # type: ignore[misc]
         design = self.designs.get(hashlib.sha256(data).hexdigest())
         self.faults.item = design.item if design else None
         if design is not None:
-            self._configure(self._really(design), parser)
+            self._configure(design, parser)
         self.post_download(bitstream, parser, self.name)
 
-    def _really(self, design: Design) -> Design:
-        """The design that gets into the fabric."""
+    def _really(self, design: Design) -> Compute:
+        """The kernel that gets into the fabric."""
+        run = design.run()
         if not self.faults.active("other_overlay"):
-            return design
-        function = design.function
-        other = Design(design.item, design.interface, lambda x: function(x)[:, ::-1])
-        other.timing = design.timing
+            return run
+        dtype, outputs = np.dtype(design.interface["output_dtype"]), int(design.interface["outputs"])
+
+        def other(data: bytes) -> tuple[bytes, int | None] | None:
+            answer = run(data)
+            if answer is None:
+                return None
+            return np.frombuffer(answer[0], dtype).reshape(-1, outputs)[:, ::-1].tobytes(), answer[1]
+
         return other
 
     def _configure(self, design: Design, parser: Any) -> None:
-        run = self._counted(compute(design.function, design.interface))
+        run = self._counted(self._really(design))
         size_in, size_out = design.sizes()
         pins: dict[str, Any] = {}
         for name, block in parser.ip_dict.items():
@@ -169,8 +184,8 @@ class EmulatedDevice(pynq.Device):  # type: ignore[misc]
             self.bus.attach(base, block["addr_range"], model)
         parser.interrupt_pins.update(pins)
 
-    def _counted(self, run: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-        def counted(data: bytes) -> bytes:
+    def _counted(self, run: Compute) -> Compute:
+        def counted(data: bytes) -> tuple[bytes, int | None] | None:
             self._transfers += 1
             last = self.faults.number("drop")
             if last is not None and self._transfers >= last:

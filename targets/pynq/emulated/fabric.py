@@ -12,8 +12,9 @@ HALTED, IDLE = 0x1, 0x2
 INTERNAL, SLAVE, DECODE, INTERRUPT = 0x10, 0x20, 0x40, 0x1000
 #: cycles of the engine itself before the first and after the last beat
 DMA_CYCLES = 40
-#: bytes of whole frames in, bytes out, and how many frames that were
-Compute = Callable[[bytes], bytes]
+#: bytes of whole frames in; bytes out and the cycles that were observed, None: by `Timing`. None in place of
+#: both: nothing ever comes
+Compute = Callable[[bytes], "tuple[bytes, int | None] | None"]
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,13 @@ class StreamKernel:
         self._rest = data[len(data) - left :] if left else b""
         if left or not frames or self._faults.active("stuck_stream"):
             return None
-        found = self._compute(data)
+        answer = self._compute(data)
+        if answer is None:
+            return None
+        found, seen = answer
         if self._faults.active("short_receive"):
             found = found[:-4]
-        cycles = self._timing.cycles(frames)
+        cycles = self._timing.cycles(frames) if seen is None else DMA_CYCLES + seen
         return found, 1 if self._faults.active("fast") else cycles
 
     def reset(self) -> None:
@@ -225,13 +229,17 @@ class MemoryKernel:
         if self._faults.active("stuck_stream") or not frames:
             return
         try:
-            found = self._compute(self._ddr.read(source, frames * self._frame[0]))
+            answer = self._compute(self._ddr.read(source, frames * self._frame[0]))
+            if answer is None:
+                return
+            found, seen = answer
             if self._faults.active("short_receive"):
                 found = found[: len(found) // 2]
             self._ddr.write(target, found)
         except BusError:
             return  # the bus never answers, the kernel never ends
-        cycles = 1 if self._faults.active("fast") else self._timing.cycles(frames)
+        cycles = self._timing.cycles(frames) if seen is None else seen
+        cycles = 1 if self._faults.active("fast") else cycles
         self._done_at = self._clock.ns + round(cycles * 1000.0 / self._mhz())
 
     def _settle(self) -> None:

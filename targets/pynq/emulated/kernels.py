@@ -18,6 +18,7 @@ import numpy as np
 
 #: float32 (n, inputs) in, float64 (n, outputs) out
 Function = Callable[[np.ndarray], np.ndarray]
+PROGRAM = "simulator"
 #: bytes in flight towards a pipe, which holds 64 KiB
 _CHUNK = 32_768
 _TYPE = re.compile(r"(u?)(?:ap_)?u?fixed<\s*(\d+)\s*,\s*(-?\d+)")
@@ -118,7 +119,7 @@ def compute(function: Function, interface: dict[str, Any]) -> Callable[[bytes], 
     return lambda data: target.data(function(source.values(data, inputs)))
 
 
-def unpack(job: Path, files: dict[str, str], into: Path) -> Path:
+def unpack(job: Path, files: dict[str, str], into: Path, program: str = PROGRAM) -> Path:
     """Lay the files of an item's kernel out by name; returns the folder of the program."""
     folder = into / "kernel"
     for name, digest in files.items():
@@ -127,8 +128,8 @@ def unpack(job: Path, files: dict[str, str], into: Path) -> Path:
         target = folder / name.removeprefix("kernel/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(job / "files" / digest, target)
-    program = folder / "simulator"
-    if not program.is_file():
-        raise KernelError("the item holds no kernel/simulator")
-    program.chmod(0o755)
+    path = folder / program
+    if not path.is_file():
+        raise KernelError(f"the item holds no kernel/{program}")
+    path.chmod(0o755)
     return folder

@@ -6,6 +6,7 @@ task travels through the store; the exit code says only whether a record was wri
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -24,6 +25,8 @@ from bench.store import Store
 
 #: exit codes: a record was written; the store could not be written
 DONE, NO_STORE = 0, 74
+#: errors of a disk that is full, or that has gone
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 #: artifacts loaded for `end_to_end` take turns with so many inputs
 SAMPLES = 32
 
@@ -72,6 +75,11 @@ def fill(record: Record, work: Callable[[], dict[str, Any]]) -> None:
         _fail(record, str(error))
     except MemoryError:
         _fail(record, "out of memory")
+    except OSError as error:
+        if error.errno in _FULL:  # the machine's fault, and no outcome of the task
+            where = str(error.filename or record.key)
+            raise StoreError(f"cannot be written ({error.strerror})", where=where) from error
+        _fail(record, f"{type(error).__name__}: {error}")
     except Exception as error:
         _fail(record, f"{type(error).__name__}: {error}")
     record.seconds = time.monotonic() - clock

@@ -8,6 +8,7 @@ file `$TOY_BROKEN` fail, so that a later run finds them mended.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import sys
@@ -27,7 +28,19 @@ from models.base import Budget, Data, Dataset, Model, Split
 from targets.base import Runner, Target, TargetOptions
 
 Fault = Literal[
-    "", "error", "bug", "check", "crash", "exit", "hang", "memory", "nan", "unavailable", "link", "empty"
+    "",
+    "error",
+    "bug",
+    "check",
+    "crash",
+    "exit",
+    "hang",
+    "memory",
+    "full",
+    "nan",
+    "unavailable",
+    "link",
+    "empty",
 ]
 
 
@@ -156,6 +169,8 @@ class ToyStep(Step):
             raise ZeroDivisionError("a bug in a step")
         if fault == "memory":
             raise MemoryError
+        if fault == "full":
+            raise OSError(errno.ENOSPC, "No space left on device", "model.keras")
         if fault == "unavailable":
             raise Unavailable("no toy shop is near")
         if fault == "hang":

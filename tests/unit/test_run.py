@@ -321,6 +321,13 @@ def test_a_full_disk_ends_the_run_with_the_path_and_keeps_what_is_done(
     assert len(records(store)) == 3 and not list(store.root.rglob("*.claim"))
 
 
+def test_a_disk_too_full_for_an_artifact_but_not_for_a_record_is_no_failure(store: Store) -> None:
+    chains = {"baseline": Chain((toy.step("train"),)), "large": Chain((toy.step("train", fault="full"),))}
+    with pytest.raises(StoreError, match=r"model\.keras: cannot be written \(No space left on device\)"):
+        run(toy.sweep(chains, seeds=1, protocol=OFF), store, jobs=1, engine=None)
+    assert {record.status for record in records(store)} == {"ok"}
+
+
 def test_a_results_folder_that_cannot_be_written(log: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     engine = Inline()

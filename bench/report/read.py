@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.errors import StoreError
 from bench.records import Record, energy_key
+from bench.report.check import read_checked
 from bench.report.metrics import NOT_APPLICABLE, NOT_RUN
 from bench.store import Store
 
@@ -163,6 +164,17 @@ def sweep_names(results: Path | str) -> list[str]:
     return Store(Path(results)).sweeps() if Path(results).is_dir() else []
 
 
+RUN_AGAIN = "Run the sweep again: what is on record is not done again."
+
+
+def _is_cell(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    names = all(isinstance(entry.get(name), str) for name in ("model", "variant", "target"))
+    keys = all(isinstance(entry.get(f"{kind}_keys") or [], list) for kind in ("build", "teacher", "measure"))
+    return names and keys and isinstance(entry.get("seed"), int)
+
+
 def read_sweep(results: Path | str, name: str) -> SweepData:
     """Read one sweep.
 
@@ -179,13 +191,15 @@ def read_sweep(results: Path | str, name: str) -> SweepData:
 
     def read(kind: str, key: str) -> Record | None:
         if (kind, key) not in cache:
-            cache[kind, key] = store.read(kind, key)
+            cache[kind, key] = read_checked(store, kind, key)
         return cache[kind, key]
 
     cells = []
     rounds: Rounds = {}
     metered = store.keys("energy")
     for entry in manifest["cells"]:
+        if not _is_cell(entry):
+            raise StoreError("a cell of its manifest is damaged", where=f"{results}: {name}", mend=RUN_AGAIN)
         cell = Cell(entry)
         cell.builds = [read("build", key) for key in entry.get("build_keys") or ()]
         cell.teacher = [read("build", key) for key in entry.get("teacher_keys") or ()]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from bench.errors import StoreError
 from bench.records import unpack
 from bench.report.read import Cell
 
@@ -21,7 +24,7 @@ class Scores:
         key = (id(cell.evaluate), name)
         if key not in self._bits:
             packed = cell.evaluate.result.get(name)
-            self._bits[key] = unpack(packed) if packed else None
+            self._bits[key] = _unpacked(packed) if packed else None
         return self._bits[key]
 
     def pair(self, cell: Cell, baseline: Cell | None, name: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -33,3 +36,11 @@ class Scores:
         if cell.evaluate.result.get("labels_sha256") != baseline.evaluate.result.get("labels_sha256"):
             return None
         return mine, other
+
+
+def _unpacked(packed: dict[str, Any]) -> np.ndarray | None:
+    """None where the data are damaged: then nothing is paired."""
+    try:
+        return unpack(packed)
+    except StoreError:
+        return None

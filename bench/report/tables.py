@@ -223,10 +223,26 @@ def _remarks(view: ModelView) -> list[str]:
         remarks.append(
             f"Two loadings of the same baseline differ by up to {', '.join(noise)}: that is noise."
         )
+    remarks += _not_timed(view)
     for variant, text in CONTROLS.items():
         if variant in view.variants:
             remarks.append(f"{variant} is a {text}.")
     return [*remarks, *tables_fpga.remarks(view), *tables_board.remarks(view)]
+
+
+NO_TIMES = "No latency on"
+
+
+def _not_timed(view: ModelView) -> list[str]:
+    """Why there is no column of latency on a target that was to be measured."""
+    found = []
+    for target in view.targets:
+        if not view.scopes(target):
+            numbers = [view.get(variant, target, "latency_p50") for variant in view.variants]
+            bad = [n.reason for n in numbers if n is not None and n.status in ("failed", "timeout")]
+            measured = [reason for reason in bad if reason.startswith("measure: ")]
+            found += [f"{NO_TIMES} {target}: {reason}." for reason in dict.fromkeys(measured)]
+    return found
 
 
 def _accuracy(builder: Builder) -> None:

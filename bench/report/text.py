@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.blocks import blocks
 from bench.report.column import Column
-from bench.report.tables import Table, comparison
+from bench.report.tables import NO_TIMES, Table, comparison
 from bench.report.tables_fpga import EVERY_BIT, hardware_tables
 from bench.report.view import views
 
@@ -170,7 +170,9 @@ def _below(table: Table, left_out: int, width: int, names: list[str], fronts: li
     if left_out:
         legend.append(f"{left_out} more columns in the report")
     lines = ["; ".join(legend)] if legend else []
-    lines += [one_line(remark) for remark in table.remarks if EVERY_BIT in remark]
+    lines += [
+        one_line(remark) for remark in table.remarks if remark.startswith(NO_TIMES) or EVERY_BIT in remark
+    ]
     lines += [f"{number} {one_line(text)}" for number, text in enumerate(table.footnotes, start=1)]
     wrapped: list[str] = []
     for line in lines:

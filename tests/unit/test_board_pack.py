@@ -25,6 +25,7 @@ from targets.pynq.environment import board_python
 from targets.pynq.inventory import Board, add, get
 from targets.pynq.transport import AGENT
 from tests.board_files import pack as packed
+from tests.tflite_maker import dense
 from tests.unit.test_board_sweeps import Bench, environment
 
 __all__ = ["environment"]
@@ -299,6 +300,26 @@ def test_one_board_and_preset_a_job(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not our agent"):
         pack(parse_sweep(SWEEP % both), store, out, Choice("emulated"))
     assert (tmp_path / "agent.py").read_text() == "print('mine')" and not out.exists()
+
+
+def test_tflite_models_are_packed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the processor of a real board; without a runtime here there are no outputs to compare with."""
+    monkeypatch.setattr("targets.tflite.Tflite.unavailable", lambda self: "no runtime")
+    add(Board("desk", None, "pynq-z2"))
+    store = Store(tmp_path / "r")
+    out = store.temporary()
+    (out / "model.tflite").write_bytes(dense())
+    digest, build = store.add_artifact(out), "0" * 64
+    task = {
+        "kind": "evaluate", "model": "digits_mlp", "seed": 0, "target": "pynq_tflite",
+        "options": {"board": "desk", "preset": "quick"}, "artifact": build,
+    }  # fmt: skip
+    spec = {"key": "1" * 64, "task": task, "inputs": {build: digest}}
+    job = write(store, "boards", "desk", "quick", [spec], tmp_path / "job.tar.gz")
+    (item,) = job.job.items
+    assert (item.kind, item.exact, job.job.emulated, job.job.board) == ("tflite", False, False, "pynq-z2")
+    assert item.id == "digits_mlp/pynq_tflite/seed0/111111111111" and list(item.files) == ["model.tflite"]
+    assert item.expected is None and len(job.labels) == 1
 
 
 def test_a_board_without_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,152 @@
+"""What the agent does before it measures, and that it waits for nothing without end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pynq
+import pytest
+
+from targets.pynq import agent
+from targets.pynq.emulated import device, hwh
+from targets.pynq.emulated.fabric import MemoryKernel
+from tests.board.jobs import Maker, run
+
+
+class Told:
+    """A board whose time goes by with every look at it, a hundredth of a second each."""
+
+    def __init__(self) -> None:
+        self.ns = 0
+
+    def now_ns(self) -> int:
+        self.ns += 10**7
+        return self.ns
+
+    def sleep(self, seconds: float) -> None:
+        self.ns += round(seconds * 1e9)
+
+
+class Same:
+    """Registers that always say the same."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __getitem__(self, index: int) -> int:
+        return self.value
+
+    def __setitem__(self, index: int, value: int) -> None:
+        pass
+
+
+def driver(kind: type[agent.Driver], registers: Any) -> Any:
+    """One that has been made, without its overlay."""
+    found = object.__new__(kind)
+    found.board, found.registers = Told(), registers  # type: ignore[assignment]
+    return found
+
+
+@pytest.mark.parametrize("value, says", [
+    (4, "does not come back from its reset"), (1, "does not start"),
+])  # fmt: skip
+def test_a_dma_that_does_not_come_up(value: int, says: str) -> None:
+    with pytest.raises(agent.Hung, match=says):
+        driver(agent.DmaDriver, Same(value))._reset()
+
+
+@pytest.mark.parametrize("kind", [agent.DmaDriver, agent.MaxiDriver])
+def test_a_kernel_that_never_ends(kind: type[agent.Driver]) -> None:
+    found = driver(kind, Same(0))
+    with pytest.raises(agent.Hung, match="no answer within 3 s"):
+        found.wait(3.0)
+    assert 3e9 < found.board.ns < 4e9
+
+
+def test_pynqs_own_driver_is_not_waited_for_without_end() -> None:
+    registers = agent.Counted(Same(0), Told(), 0.5)  # type: ignore[arg-type]
+    with pytest.raises(agent.Hung, match="stock driver waits without end"):
+        while registers[1] == 0:
+            pass
+    assert 40 < registers.reads < 60
+
+
+def test_a_kernel_that_is_busy_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bit, _ = hwh.write_overlay(tmp_path, style="m_axi", kernel="kernel_0")
+    interface = {
+        "style": "m_axi", "kernel": "kernel_0", "inputs": 4, "outputs": 4, "input_dtype": "float32",
+        "output_dtype": "float32",
+    }  # fmt: skip
+    board = device.EmulatedDevice({agent.digest_of(bit): device.Design("x", interface, lambda x: x)})
+    device.activate(board)
+    overlay = pynq.Overlay(str(bit))
+    item = {"interface": interface}
+    assert agent.make_driver(agent.Board(), pynq, overlay, item, 2).most == 2
+    monkeypatch.setattr(MemoryKernel, "read", lambda self, offset: 1)
+    with pytest.raises(agent.Hung, match="busy after its load"):
+        agent.make_driver(agent.Board(), pynq, overlay, item, 2)
+
+
+def _recorded(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: list[str]) -> None:
+    real: Callable[..., Any] = getattr(owner, name)
+
+    def called(*arguments: Any, **more: Any) -> Any:
+        calls.append(name)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(owner, name, called)
+
+
+def test_state_is_reset_before_each_overlay_and_buffers_are_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else pynq takes the description of an earlier overlay with the same bitstream from its cache."""
+    maker = Maker(tmp_path)
+    for name in ("a", "b"):
+        maker.overlay(name)
+    calls: list[str] = []
+    for owner, name in ((pynq.PL, "reset"), (pynq, "Overlay"), (pynq, "allocate")):
+        _recorded(monkeypatch, owner, name, calls)
+    assert run(maker.write(), tmp_path).code == 0
+    # of pynq itself, whose Overlay may reset once more; ours come first
+    order = [name for name in calls if name != "allocate"]
+    first = [index for index, name in enumerate(order) if name == "Overlay"]
+    assert len(first) == 2 and all(order[index - 1] == "reset" for index in first) and first[0] > 0
+    assert calls.count("allocate") == 4
+
+
+@pytest.mark.parametrize("name", ["overlay.bit", "overlay.hwh"])
+def test_files_that_are_not_those_of_the_job(name: str, tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    item = maker.overlay("a")
+    job = maker.write()
+    path = job / "files" / item["files"][name]
+    path.write_bytes(path.read_bytes() + b"\n")
+    found = run(job, tmp_path).item("a")
+    assert found["status"] == "failed" and not found["bitstream_loaded"]
+    assert found["reason"] == f"{name} is not the file that the job names (its sha256 differs)"
+
+
+def test_the_emulated_board_is_not_found_by_pynq() -> None:
+    assert not hasattr(device.EmulatedDevice, "_probe_")
+    assert not any(isinstance(found, device.EmulatedDevice) for found in pynq.Device.devices)
+
+
+def test_results_are_copies(tmp_path: Path) -> None:
+    """What a timed call gave is not changed by the next one."""
+    bit, _ = hwh.write_overlay(tmp_path)
+    interface = {
+        "style": "axis_dma", "dma": "axi_dma_0", "inputs": 4, "outputs": 4, "input_dtype": "float32",
+        "output_dtype": "float32",
+    }  # fmt: skip
+    board = device.EmulatedDevice({agent.digest_of(bit): device.Design("x", interface, lambda x: 2 * x)})
+    device.activate(board)
+    overlay = pynq.Overlay(str(bit))
+    lean = agent.Lean(agent.make_driver(agent.Board(), pynq, overlay, {"interface": interface}, 1), 1, 1.0)
+    x = np.arange(8, dtype=np.float32).reshape(2, 1, 4)
+    kept, _ = lean.call(x[0])
+    lean.call(x[1])
+    np.testing.assert_array_equal(kept, 2 * x[0])

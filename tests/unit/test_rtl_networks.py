@@ -334,6 +334,29 @@ def test_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         simulate(cnn(1), inputs_for(cnn(1), 3000), tmp_path, simulator="iverilog")
 
 
+@pytest.mark.parametrize(
+    "does, told",
+    [
+        ("kill -SEGV $$", r"iverilog was ended by signal 11 \(out of memory\?\)"),
+        ("echo 'some error: no' >&2; exit 3", r"iverilog failed \(code 3\): some error: no"),
+        ("exit 3", r"iverilog failed \(code 3\): no message"),
+    ],
+)
+def test_a_simulator_that_crashes_is_told(
+    does: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "iverilog"
+    program.write_text(f"#!/bin/sh\n{does}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    icarus = simulators.Simulator("iverilog", "11.0", 0.5, 0.0004, 10.0, 4.0)
+    with pytest.raises(StepError, match=told):
+        icarus.run(["network.v"], tmp_path)
+    program.write_text("")  # no program
+    with pytest.raises(StepError, match="iverilog cannot be started"):
+        icarus.run(["network.v"], tmp_path)
+
+
 def test_without_icarus_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unavailable, match="apt-get install iverilog"):

@@ -108,6 +108,10 @@ def _label(metric: str, place: Place) -> str:
     return ", ".join(filter(None, (METRICS[metric].title, *place[1:])))
 
 
+def _short(value: float, _: object) -> str:
+    return f"{value:g}" if value < 10_000 else f"{value / 1000:g}k"
+
+
 def paint(figure: Figure, data: Fabric) -> None:
     width = figure.get_size_inches()[0]
     half = (width - 2 * 0.78 - 0.12) / 2
@@ -123,10 +127,10 @@ def paint(figure: Figure, data: Fabric) -> None:
         low, high = min(values, default=0), max(values, default=0)
         if low > 0 and high / low >= 20:
             axes.set_yscale("log")
-            ticks = round_numbers(low, high)
-            axes.set_yticks(ticks, [f"{tick:,.10g}" for tick in ticks])
+            axes.set_yticks(round_numbers(low, high))
             axes.minorticks_off()
         else:
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.08 * max(high, 1))
+        axes.yaxis.set_major_formatter(_short)
         if place == 0 and len(data.curves) <= NAMED:
             legend(figure, axes, [(c.name, c.colour, c.marker) for c in data.curves])

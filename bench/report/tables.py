@@ -38,6 +38,8 @@ class TableCell:
         note: number of the footnote that says why, 0 if none.
         mark: `~` noisy, `!` unstable.
         short: shorter text where there is little room; empty: `text`.
+        seeds: how many seeds have the number.
+        n: what its interval rests on: test items, calls, seeds, …
     """
 
     text: str = ""
@@ -47,6 +49,8 @@ class TableCell:
     mark: str = ""
     reason: str = ""
     short: str = ""
+    seeds: int = 0
+    n: int | None = None
 
     @property
     def shown(self) -> str:
@@ -176,6 +180,8 @@ class Builder:
             MARKS.get(number.verdict, ""),
             number.reason,
             shorten(variant, number) if shorten else "",
+            number.seeds,
+            number.n,
         )
 
     def _note(self, reason: str) -> int:
@@ -209,9 +215,11 @@ def _remarks(view: ModelView) -> list[str]:
     seeds = len(view.seeds)
     if seeds > 1:
         remarks.append(f"Accuracy: mean over {seeds} seeds ± half the 95 % t interval between seeds.")
-    elif seeds == 1:
+    alone = [t for t in view.targets if any(n.seeds == 1 for _, n in view.known(t, "accuracy"))]
+    if alone:
+        where = f" ({', '.join(alone)})" if seeds > 1 else ""
         remarks.append(
-            "One seed: accuracy has the Wilson interval over the test items; training is not repeated."
+            f"One seed{where}: accuracy has the Wilson interval over the test items; training is not repeated."
         )
     noise = [
         f"{formats.plain(100 * gap, 2)} % ({target}, {scope})"
@@ -247,8 +255,7 @@ def _not_timed(view: ModelView) -> list[str]:
 
 def _accuracy(builder: Builder) -> None:
     view = builder.view
-    single = len(view.seeds) == 1
-    accuracy: Writer = lambda _, x: _percent(x, single)  # noqa: E731
+    accuracy: Writer = lambda _, x: _percent(x)  # noqa: E731
     points: Writer = lambda _, x: _scaled_pm(x, POINTS, sign=True)  # noqa: E731
     scored = view.distinct("accuracy")
     for target in [t for t in view.targets if t in scored or not any(view.known(t, "accuracy"))]:
@@ -331,11 +338,12 @@ def _latency(builder: Builder, target: str, scope: str, place: int) -> None:
         builder.add(group, target, metric, time, scope=scope, unit=scale.unit, priority=13 + far)
 
 
-def _percent(number: Number, single: bool) -> str:
-    if single:
-        value, low, high = (100 * x for x in number[:3])
-        return formats.bracketed(value, low, high, places=2)
-    return _scaled_pm(number, PERCENT, least=2)
+def _percent(number: Number) -> str:
+    """Of one seed with the interval over its test items, which is no interval between seeds."""
+    if number.seeds != 1:
+        return _scaled_pm(number, PERCENT)
+    value, low, high = (100 * x for x in number[:3])
+    return formats.bracketed(value, low, high, places=formats.decimals((high - low) / 2))
 
 
 def _scaled_pm(number: Number, scale: Scale, *, sign: bool = False, least: int = 0) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,7 +24,7 @@ CONTROLS = {
 
 
 class Number(NamedTuple):
-    """One number of the frame; NaN where there is none."""
+    """One number of the frame, NaN where there is none; `seeds`: how many have it."""
 
     value: float
     low: float
@@ -33,6 +34,7 @@ class Number(NamedTuple):
     reason: str
     scope: str = ""
     origin: str = ""
+    seeds: int = 0
 
     @property
     def known(self) -> bool:
@@ -70,11 +72,13 @@ class ModelView:
         self._hardware: dict[tuple[str, str], dict[Place, dict[str, Number]]] = {}
         columns = ("variant", "target", "seed", "metric", "value", "low", "high", "n", "status", "reason")
         lists = [table[name].tolist() for name in (*columns, "scope", "origin", "stage")]
-        for row in zip(*lists, strict=True):
+        rows = list(zip(*lists, strict=True))
+        many = Counter((*r[:2], r[3], *r[10:]) for r in rows if isinstance(r[2], int) and r[8] == "ok")
+        for row in rows:
             variant, target, seed, metric, value, low, high, n, status, reason, scope, origin, stage = row
-            number = Number(
-                value, low, high, int(n) if isinstance(n, int) else None, status, reason, scope, origin
-            )
+            seeds = 1 if isinstance(seed, int) else many[variant, target, metric, scope, origin, stage]
+            found = int(n) if isinstance(n, int) else None
+            number = Number(value, low, high, found, status, reason, scope, origin, seeds)
             if metric in PLACED:
                 if not isinstance(seed, int):
                     places = self._hardware.setdefault((target, metric), {})

@@ -1,4 +1,4 @@
-"""What the page tells besides numbers: how each variant was made, on which machine, with which tools."""
+"""How each variant was made: steps, parameters, hashes, layers; what distillation gained; tool versions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench.records import Record
 from bench.report import formats, fpga
 from bench.report.read import BASELINE, Cell, SweepData
 from bench.report.view import ModelView, Number, role
+from bench.report.weights import Tensor, dicts, number, tensors
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,32 @@ class Lineage:
         return any(layer.bits for layer in self.layers)
 
 
+@dataclass(frozen=True)
+class Made:
+    """How one variant was made: for each format, or why there is none (reason, formats)."""
+
+    variant: str
+    summary: str
+    role: str
+    formats: list[Lineage]
+    absent: list[tuple[str, str]]
+
+
+def made(cells: Sequence[Cell]) -> dict[str, Made]:
+    """The lineages of each variant together."""
+    found: dict[str, Made] = {}
+    missing: dict[str, dict[str, list[str]]] = {}
+    for line in lineages(cells):
+        one = found.setdefault(line.variant, Made(line.variant, line.summary, line.role, [], []))
+        if line.steps:
+            one.formats.append(line)
+        else:
+            missing.setdefault(line.variant, {}).setdefault(line.reason, []).append(line.format)
+    for variant, reasons in missing.items():
+        found[variant].absent.extend((reason, ", ".join(places)) for reason, places in reasons.items())
+    return found
+
+
 def lineages(cells: Sequence[Cell]) -> list[Lineage]:
     """One lineage for each variant and format, of the first seed; the keys of others differ by the seed."""
     found: dict[tuple[str, str], Lineage] = {}
@@ -84,7 +111,7 @@ def lineages(cells: Sequence[Cell]) -> list[Lineage]:
             str(cell.entry.get("summary") or ""),
             role(cell.variant),
             steps,
-            _layers(fpga.fixed_facts(cell) or cell.facts),
+            _layers(cell),
             cell.build_outcome.reason,
             _design(cell),
         )
@@ -127,11 +154,16 @@ def value(item: Any) -> str:
     return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
 
 
-def _layers(facts: dict[str, Any]) -> list[Layer]:
+def _layers(cell: Cell) -> list[Layer]:
+    """Of a network in fixed point or in Keras by layer, of a .tflite file by tensor."""
+    fixed = fpga.fixed_facts(cell)
+    if not fixed and (found := tensors(cell)):
+        return [_of_tensor(one) for one in found]
+    # A network for QAT holds float32 and rounds when it runs.
+    rounded = number(cell.facts.get("weight_bits"))
+    kept = "32 (float32)" + (f", rounded to {rounded:g} in use" if math.isfinite(rounded) else "")
     layers = []
-    for layer in facts.get("layers") or ():
-        if not isinstance(layer, dict):
-            continue
+    for layer in dicts((fixed or cell.facts).get("layers")):
         params, nonzero = layer.get("params"), layer.get("nonzero")
         counted = isinstance(params, int) and isinstance(nonzero, int) and params > 0
         layers.append(
@@ -142,10 +174,22 @@ def _layers(facts: dict[str, Any]) -> list[Layer]:
                 formats.count(params) if isinstance(params, int) else "",
                 f"{100 * (1 - nonzero / params):.1f} %" if counted else "",  # type: ignore[operator]
                 str(layer.get("unique") or ""),
-                _bits(layer),
+                _bits(layer) if fixed else kept,
             )
         )
     return layers
+
+
+def _of_tensor(one: Tensor) -> Layer:
+    return Layer(
+        one.layer,
+        one.role,
+        "×".join(str(n) for n in one.shape),
+        formats.count(one.size) if one.shape else "",
+        f"{100 * one.zeros:.1f} %" if math.isfinite(one.zeros) else "",
+        f"{one.unique:g}" if math.isfinite(one.unique) else "",
+        f"{one.bits:g} ({one.dtype})" if math.isfinite(one.bits) else one.dtype,
+    )
 
 
 def _bits(layer: dict[str, Any]) -> str:

@@ -62,7 +62,8 @@ class Subject:
 
     @property
     def not_faster(self) -> bool:
-        return self.ratio is not None and self.ratio.comparison in ("same", "slower", "unclear")
+        """Decided so: where the interval leaves it open there is nothing to explain."""
+        return self.ratio is not None and self.ratio.comparison in ("same", "slower")
 
     @property
     def mode(self) -> str:
@@ -161,6 +162,20 @@ def teacher_no_help(x: Subject) -> str | None:
     return None
 
 
+#: Seeds further apart than this are no scatter: training failed in some of them.
+COLLAPSE = 0.1
+
+
+def seeds_apart(x: Subject) -> str | None:
+    """The mean over seeds stands for none of them."""
+    numbers = [x.view.seed(x.variant, x.target, "accuracy", "", seed) for seed in x.view.seeds]
+    found = sorted(number.value for number in numbers if number is not None and number.known)
+    if len(found) < 2 or found[-1] - found[0] < COLLAPSE:
+        return None
+    told = ", ".join(f"{100 * value:.1f} %" for value in found)
+    return f"Training did not succeed with every seed ({told}): the mean stands for none of them."
+
+
 RULES: tuple[Callable[[Subject], str | None], ...] = (
     zeros_take_room,
     zeros_take_time,
@@ -171,6 +186,7 @@ RULES: tuple[Callable[[Subject], str | None], ...] = (
     mostly_overhead,
     extra_training,
     teacher_no_help,
+    seeds_apart,
 )
 
 
@@ -185,7 +201,7 @@ def notes(view: ModelView, cells: Sequence[Cell]) -> list[Note]:
         if variant not in built:
             continue
         subject = Subject(view, variant, built[variant])
-        for rule in (mostly_overhead,) if variant == BASELINE else RULES:
+        for rule in (mostly_overhead, seeds_apart) if variant == BASELINE else RULES:
             text = rule(subject)
             if text is not None:
                 found.setdefault(text, []).append(variant)

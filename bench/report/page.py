@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -11,10 +12,12 @@ from bench.report.machines import differing, machines
 from bench.report.metrics import METRICS
 from bench.report.notes import Note
 from bench.report.pictures import Picture
-from bench.report.read import Cell, SweepData
+from bench.report.read import BASELINE, Cell, SweepData
 from bench.report.tables import MAIN, MARKS, Table
 from bench.report.view import ModelView
 
+#: Rows of a table that are in the page at once; more are shown page by page.
+PAGE_ROWS = 100
 STATUS_WORDS = {"failed": "failed", "timeout": "ran out of time", "skipped": "skipped"}
 
 
@@ -43,7 +46,7 @@ def page(data: SweepData, parts: list[ModelPart]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["family"] = families.family
+    environment.filters |= {"family": families.family, "seeds": _seeds, "short": lambda x: f"{x:.6g}"}
     template = environment.from_string((folder / "page.html").read_text("utf-8"))
     return template.render(
         data=data,
@@ -52,6 +55,8 @@ def page(data: SweepData, parts: list[ModelPart]) -> str:
         style=_trusted((folder / "page.css").read_text("utf-8")),
         script=_trusted((folder / "page.js").read_text("utf-8")),
         main=MAIN,
+        page_rows=PAGE_ROWS,
+        counted=_counted(data),
         machines=measured_on,
         apart=differing(measured_on),
         places="; ".join(dict.fromkeys(_place(machine) for machine in measured_on)),
@@ -75,7 +80,10 @@ def _part(number: int, part: ModelPart) -> dict[str, Any]:
             {"svg": _picture(p, f"{prefix}p{n}"), "name": p.name, "caption": p.caption}
             for n, p in enumerate(part.pictures, start=1)
         ],
-        "lineages": lineage.lineages(part.cells),
+        "made": lineage.made(part.cells),
+        "places": {row.variant: place for place, row in enumerate(part.table.rows, start=1)},
+        "heads": _heads(part.table),
+        "reference": BASELINE if BASELINE in part.view.variants else "",
         "distillation": lineage.distillation(part.view, part.cells),
         "problems": problems(part.cells),
         "families": families.families(part.table),
@@ -84,6 +92,39 @@ def _part(number: int, part: ModelPart) -> dict[str, Any]:
         "verdicts": families.verdicts(part.table),
         "verdict": {mark: word for word, mark in MARKS.items()},
     }
+
+
+@dataclass(frozen=True)
+class Head:
+    """Of a column: classes of its cells, and how many seeds most of its numbers rest on."""
+
+    look: str
+    seeds: int
+
+
+def _heads(table: Table) -> list[Head]:
+    found, before = [], ""
+    for place, column in enumerate(table.columns):
+        cells = [row.cells[place] for row in table.rows]
+        seeds = Counter(cell.seeds for cell in cells if cell.status == "ok").most_common(1)
+        look = "detail" if column.priority > MAIN else ""
+        look += " first" if column.group != before else ""
+        found.append(Head(look.strip(), seeds[0][0] if seeds else 0))
+        before = column.group
+    return found
+
+
+def _seeds(number: int) -> str:
+    return f"{number} seed" + ("" if number == 1 else "s")
+
+
+def _counted(data: SweepData) -> str:
+    """`1 model, 18 variants, 4 targets, 3 seeds: 194 cells`."""
+    parts = []
+    for name in ("model", "variant", "target", "seed"):
+        number = len({getattr(cell, name) for cell in data.cells})
+        parts.append(f"{number:,} {name}" + ("" if number == 1 else "s"))
+    return f"{', '.join(parts)}: {len(data.cells):,} cell" + ("" if len(data.cells) == 1 else "s")
 
 
 def _place(machine: dict[str, str]) -> str:

@@ -219,7 +219,7 @@ def _remarks(view: ModelView) -> list[str]:
     if alone:
         where = f" ({', '.join(alone)})" if seeds > 1 else ""
         remarks.append(
-            f"One seed{where}: accuracy has the Wilson interval over the test items; training is not repeated."
+            f"One seed{where}: accuracy has the Wilson interval over the test items; no training is repeated."
         )
     noise = [
         f"{formats.plain(100 * gap, 2)} % ({target}, {scope})"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import StoreError
+from bench.report import written
 from bench.report.drawing import Drawing, Files
 from bench.report.headline import headlines
 from bench.report.latex import latex
@@ -52,7 +53,8 @@ def write_report(
     choice: Choice = Choice(),
     drawn: dict[str, Files] | None = None,
 ) -> dict[str, Path]:
-    """Write report.html, .md, .tex, .csv and the pictures of one sweep.
+    """Write report.html, .md, .tex, .csv and the pictures of one sweep; remove those of its last report
+    that it has no more.
 
     Args:
         out: folder; `<results>/reports/<sweep>` if not given.
@@ -71,7 +73,12 @@ def write_report(
         table = sweep_frame(data)
     with frozen():
         contents = render(data, table, choice, drawn)
-    return {name: write_file(folder / name, content) for name, content in contents.items()}
+    before = written.listed(folder)
+    # Listed before they are there: what is left by a report that was killed is removed by the next one.
+    write_file(folder / written.LIST, written.contents(contents))
+    paths = {name: write_file(folder / name, content) for name, content in contents.items()}
+    written.remove_old(folder, before, contents)
+    return paths
 
 
 def render(

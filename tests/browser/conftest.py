@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.wait import WebDriverWait
 
 ARGUMENTS = (
     "--headless=new",
@@ -35,6 +36,10 @@ class Browser:
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
+
+    def until(self, script: str, *arguments: Any) -> Any:
+        """What a script returns as soon as that is something: a followed link acts a moment later."""
+        return WebDriverWait(self.driver, 20).until(lambda _: self.run(script, *arguments))
 
     def logs(self) -> tuple[list[str], list[str]]:
         """(what was requested, what the console said) since the last call."""

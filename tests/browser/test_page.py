@@ -83,6 +83,49 @@ def test_finding_a_variant(browser: Browser, page: Path) -> None:
     assert browser.run(NAMES) == []
 
 
+def test_pareto_front_alone_with_the_baseline(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    fronts = "return [...document.querySelectorAll('.comparison tbody tr')].map(r => r.className)"
+    before = browser.run(fronts)
+    browser.run("return document.querySelector('.pareto')").send_keys(Keys.SPACE)
+    after = browser.run(fronts)
+    wanted = [name for name in before if "front" in name or "reference" in name]
+    assert after == wanted and 2 < len(after) < len(before)
+    browser.run("return document.querySelector('.filter')").send_keys("qap")
+    assert 0 < len(browser.run(fronts)) < len(after)  # both at once
+    assert browser.violations() == []
+
+
+def test_a_name_leads_to_its_lineage_and_back(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    link = (
+        "return [...document.querySelectorAll('.comparison tbody th a')].find(a => a.textContent === 'qap')"
+    )
+    active = "return document.activeElement.closest('details, tr')"
+    browser.run(link).send_keys(Keys.ENTER)
+    story = browser.until(active + "?.closest('details')")
+    assert story.get_attribute("open")
+    assert story.text.startswith("qap") and "prune" in story.text and story.is_displayed()
+    # Back to a row that a filter has hidden meanwhile.
+    field = browser.run("return document.querySelector('.filter')")
+    back = browser.run("return arguments[0].querySelector('a')", story)
+    field.send_keys("qap")
+    assert len(browser.run(NAMES)) == 2
+    back.send_keys(Keys.ENTER)
+    assert browser.until(active + "?.closest('tr')").text.startswith("qap")
+    # The same link again, after the lineage was closed.
+    browser.run("arguments[0].open = false", story)
+    for _ in range(2):
+        browser.run(link).send_keys(Keys.ENTER)
+        assert browser.until("return arguments[0].open", story)
+
+
+def test_seeds_are_told_for_every_number(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    told = browser.run("return [...document.querySelectorAll('thead small.seeds')].map(s => s.textContent)")
+    assert set(told) == {"3 seeds", "1 seed"}  # only one seed is timed
+
+
 def test_groups_of_columns_are_switched_by_keyboard(browser: Browser, page: Path) -> None:
     browser.open(page)
     assert browser.run(SHOWN) == ["accuracy", "size", "TFLite", "CPU"]
@@ -130,6 +173,30 @@ def test_print_is_dark_on_white_and_without_tools(browser: Browser, page: Path, 
     assert browser.run(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
     pdf = base64.b64decode(browser.driver.print_page())
     assert pdf.startswith(b"%PDF") and len(pdf) > 20_000
+
+
+def test_paper_holds_the_chosen_rows_and_columns(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.run("document.querySelector('.details').click()")
+    browser.run("document.querySelector('.family[value=size]').click()")
+    browser.run("return document.querySelector('.filter')").send_keys("q")
+    chosen = len(browser.run(NAMES))
+    shown = "return document.querySelectorAll('.comparing tr + tr th[scope=col]:not(.off)').length"
+    columns = browser.run(shown)
+    # As a browser does it: told before anything looks like paper.
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    browser.emulate("print")
+    tables = browser.run(
+        "return [...document.querySelectorAll('.printed')].map(t => [t.offsetWidth, t.tBodies[0].rows.length,"
+        "...[...t.tHead.rows].map(r => [...r.cells].reduce((n, c) => n + c.colSpan, 0))])"
+    )
+    width = 1032  # A4 landscape less its margins, in CSS pixels
+    assert len(tables) > 1 and all(wide <= width and rows == chosen for wide, rows, *_ in tables)
+    assert all(spans == cells for *_, spans, cells in tables)
+    assert sum(cells - 1 for *_, cells in tables) == columns - 1  # each once, after the name
+    assert browser.run("return document.querySelector('.comparing').offsetParent") is None
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert browser.run("return document.querySelector('.printed')") is None
 
 
 def test_narrow_window_scrolls_tables_not_the_page(browser: Browser, page: Path) -> None:

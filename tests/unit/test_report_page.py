@@ -14,6 +14,7 @@ import pytest
 
 from bench.errors import StoreError
 from bench.report import write_report
+from bench.report.written import LIST
 from bench.store import Store
 from tests.synthetic import KINDS, Kind, build
 
@@ -75,7 +76,7 @@ def test_all_files_are_there(written: dict[str, Path]) -> None:
     }
     folder = written["report.html"].parent
     assert folder.name == "synthetic" and folder.parent.name == "reports"
-    assert {path.name for path in folder.iterdir()} == set(written)  # no temporary files left
+    assert {path.name for path in folder.iterdir()} == {*written, LIST}  # no temporary files left
 
 
 def test_page_needs_nothing_from_elsewhere(written: dict[str, Path]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.records import Record, unpack
-from bench.report import pictures, write, write_report
+from bench.report import pictures, weights, write, write_report
 from bench.report.pictures import curves, fabric, latency, layers, resources, scatter, sizes
 from bench.report.pictures.style import GREY, INK, Plan, draw, look, round_numbers
 from bench.report.read import SweepData, read_sweep
@@ -181,10 +181,11 @@ class TestLayers:
             return {"name": name, "role": "kernel", "dtype": dtype, "shape": [10, 4], "nonzero": 10}
 
         name = "sequential/quant_dense_2/MatMul;sequential/quant_dense_2/LastValueQuant"
-        assert layers._of_tensor(weight(name), order) == ("dense_2", 0.75, 8)
-        assert layers._of_tensor(weight("a/other/x", "complex64"), order)[0] == "other"
-        assert math.isnan(layers._of_tensor(weight("a/other/x", "complex64"), order)[2])
-        assert layers._of_tensor(weight("lonely"), order)[0] == "lonely"
+        one = weights.tensor(weight(name), order)
+        assert (one.layer, one.zeros, one.bits) == ("dense_2", 0.75, 8)
+        other = weights.tensor(weight("a/other/x", "complex64"), order)
+        assert other.layer == "other" and math.isnan(other.bits)
+        assert weights.tensor(weight("lonely"), order).layer == "lonely"
 
     def test_designs_have_bits_of_their_own(self, tmp_path: Path) -> None:
         build(tmp_path, variants={n: KINDS[n] for n in ("baseline", "qat", "ptq")}, items=50)
@@ -196,7 +197,7 @@ class TestLayers:
 
     def test_hostile_facts_are_no_layers(self) -> None:
         for facts in ("x", [1, "a"], None, {"name": 3}):
-            assert layers._dicts(facts) == []
+            assert weights.dicts(facts) == []
         assert math.isnan(layers._zeros({"params": "many", "nonzero": True}))
 
 

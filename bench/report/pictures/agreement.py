@@ -15,6 +15,7 @@ from bench.report.pictures.style import (
     VERMILION,
     WIDTH,
     Plan,
+    fewer,
     legend,
     panel,
     room_for,
@@ -78,6 +79,8 @@ def _disagreement(view: ModelView, baseline: Cell, others: dict[str, Cell], pref
         gained, lost = int((right[0] & ~right[1]).sum()), int((~right[0] & right[1]).sum())
         other = int((~right[0] & ~right[1] & (classes[0] != classes[1])).sum())
         found.append((name, gained, lost, other, mcnemar(lost, gained)))
+    kept, left_out = fewer([one[0] for one in found], size_front(view))
+    found = [one for one in found if one[0] in set(kept)]
     if not found or not any(sum(one[1:4]) for one in found):
         return
     assert baseline.evaluate is not None
@@ -92,7 +95,7 @@ def _disagreement(view: ModelView, baseline: Cell, others: dict[str, Cell], pref
         f"{view.model}: test items that a variant gets right and the baseline wrong, and the other way "
         f"round: {told}; of {n}.",
         f"Of {n:,} test items, seed {baseline.seed}. p: McNemar's exact test of gained against lost, without "
-        "correction for the number of variants.",
+        f"correction for the number of variants.{left_out}",
         data,
         paint_disagreement,
         (WIDTH, 1.25 + 0.24 * len(found)),

@@ -16,6 +16,7 @@ from bench.report.pictures.style import (
     INK,
     WIDTH,
     Plan,
+    fewer,
     log_ticks,
     look,
     panel,
@@ -24,7 +25,7 @@ from bench.report.pictures.style import (
     slug,
 )
 from bench.report.read import BASELINE, Cell, Rounds
-from bench.report.view import ModelView
+from bench.report.view import ModelView, size_front
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,11 +71,13 @@ def plans(view: ModelView, cells: Sequence[Cell], timed: Rounds, prefix: str) ->
             for variant, number in view.known(target, "latency_p50", scope)
             if (spread := _spread(rounds, variant, scope, bool(number.verdict))) is not None
         ]
+        kept, told = fewer([one.name for one in found], size_front(view))
+        found = [one for one in found if one.name in set(kept)]
         if len(found) < 2:
             continue
         scale = formats.scale_for("s", [one.median for one in found])
         blocks = any(window["block"] > 1 for one in rounds for window in _windows(one, scope))
-        what = "mean of a block of calls" if blocks else "one call"
+        what = "one call, mean of a block of calls" if blocks else "one call"
         label = f"time of {what} ({target}, {scope}) / {scale.unit}"
         spreads = Spreads(tuple(found), label, scale, view.noise(target, scope))
         title = f"latency, {target}"
@@ -83,7 +86,7 @@ def plans(view: ModelView, cells: Sequence[Cell], timed: Rounds, prefix: str) ->
             view.model,
             title,
             _description(view.model, title, spreads),
-            _caption(len(rounds), spreads),
+            _caption(len(rounds), spreads) + told,
             spreads,
             paint,
             (WIDTH, 0.95 + 0.27 * len(found)),

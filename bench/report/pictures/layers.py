@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.report import fpga
-from bench.report.pictures.style import BLUE, INK, ORANGE, WIDTH, Plan, clean, panel, room_for, rows, slug
+from bench.report.pictures.style import (
+    BLUE,
+    INK,
+    ORANGE,
+    WIDTH,
+    Plan,
+    clean,
+    fewer,
+    panel,
+    room_for,
+    rows,
+    slug,
+)
 from bench.report.read import Cell
-from bench.report.view import ModelView
+from bench.report.view import ModelView, size_front
+from bench.report.weights import BITS, dicts, number, tensors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BITS = {"float64": 64, "float32": 32, "float16": 16, "int16": 16, "int8": 8, "uint8": 8, "int4": 4}
 #: More layers than this have no number in each field.
 NUMBERED = 12
 
@@ -43,6 +54,8 @@ def plans(view: ModelView, cells: Sequence[Cell], prefix: str) -> Iterator[Plan]
         for cell in cells:
             if cell.target == target and cell.variant not in found and (layers := _layers(cell)):
                 found[cell.variant], seed = layers, cell.seed
+        kept, told = fewer(list(found), size_front(view))
+        found = {name: found[name] for name in kept}
         names = _columns(list(found.values()))
         if len(found) < 2 or not names:
             continue
@@ -60,7 +73,8 @@ def plans(view: ModelView, cells: Sequence[Cell], prefix: str) -> Iterator[Plan]
             f"zeros and bits of the weights by layer, {target}",
             f"{view.model}: share of zeros and bits of the kernels of {', '.join(names)} ({target}), for "
             f"{', '.join(found)}. The numbers stand in the lineage of each variant.",
-            f"Kernels without biases where the file tells them apart (seed {seed}). White: no such layer.",
+            f"Kernels without biases where the file tells them apart (seed {seed}). White: no such layer."
+            + told,
             data,
             paint,
             (WIDTH, 1.2 + 0.24 * len(found)),
@@ -77,45 +91,21 @@ def _layers(cell: Cell) -> list[Layer]:
     """What the artifact tells of its layers, in the order of the network."""
     if not cell.build_outcome.ok:
         return []
-    fixed = _dicts(fpga.fixed_facts(cell).get("layers"))
+    fixed = dicts(fpga.fixed_facts(cell).get("layers"))
     if fixed:
-        return [(str(one.get("name")), _zeros(one), _number(one.get("weight_bits"))) for one in fixed]
-    order = [str(one.get("name")) for facts in cell.chain_facts for one in _dicts(facts.get("layers"))]
-    weights = [one for one in _dicts(cell.facts.get("weights")) if one.get("role") == "kernel"]
-    if weights:
-        found = [_of_tensor(one, order) for one in weights]
-        place = {name: number for number, name in reversed(list(enumerate(order)))}
-        return sorted(found, key=lambda layer: place.get(layer[0], len(place)))
-    bits = float(_BITS["float32"])
-    return [(str(one.get("name")), _zeros(one), bits) for one in _dicts(cell.facts.get("layers"))]
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def _number(value: Any) -> float:
-    known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if known else math.nan
+        return [(str(one.get("name")), _zeros(one), number(one.get("weight_bits"))) for one in fixed]
+    kernels = [one for one in tensors(cell) if one.role == "kernel"]
+    if kernels:
+        return [(one.layer, one.zeros, one.bits) for one in kernels]
+    bits = float(BITS["float32"])
+    return [(str(one.get("name")), _zeros(one), bits) for one in dicts(cell.facts.get("layers"))]
 
 
 def _zeros(layer: dict[str, Any]) -> float:
     if "sparsity" in layer:
-        return _number(layer["sparsity"])
-    params, nonzero = _number(layer.get("params")), _number(layer.get("nonzero"))
+        return number(layer["sparsity"])
+    params, nonzero = number(layer.get("params")), number(layer.get("nonzero"))
     return 1 - nonzero / params if params else math.nan
-
-
-def _of_tensor(weight: dict[str, Any], order: Sequence[str]) -> Layer:
-    """A tensor of a .tflite file, whose name holds that of its layer between slashes."""
-    name = str(weight.get("name"))
-    words = [re.sub(r"^(quant_|prune_low_magnitude_|cluster_)+", "", word) for word in re.split("[/;]", name)]
-    layer = next((word for word in words if word in order), words[min(1, len(words) - 1)])
-    sides = weight.get("shape")
-    size = math.prod(int(_number(n)) for n in sides) if isinstance(sides, list) else 0
-    nonzero = _number(weight.get("nonzero"))
-    zeros = 1 - nonzero / size if size else math.nan
-    return layer, zeros, float(_BITS.get(str(weight.get("dtype")), math.nan))
 
 
 def paint(figure: Figure, data: Layers) -> None:

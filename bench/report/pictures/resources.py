@@ -14,13 +14,14 @@ from bench.report.pictures.style import (
     SKY,
     WIDTH,
     Plan,
+    fewer,
     legend,
     panel,
     room_for,
     rows,
     slug,
 )
-from bench.report.view import ModelView, base_name
+from bench.report.view import ModelView, base_name, size_front
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,8 +60,10 @@ def plans(view: ModelView, prefix: str) -> Iterator[Plan]:
     for (target, device, origin), resources in found.items():
         used = {name: points for name, points in resources.items() if any(p for _, _, p in points)}
         names = list(dict.fromkeys(row for points in used.values() for row, _, _ in points))
+        names, left_out = fewer(names, size_front(view))
         if not names:
             continue
+        used = {name: [one for one in points if one[0] in set(names)] for name, points in used.items()}
         data = Resources(
             tuple(names),
             tuple(
@@ -75,7 +78,8 @@ def plans(view: ModelView, prefix: str) -> Iterator[Plan]:
             view.model,
             f"share of {device}, {origin} ({target})",
             f"{view.model}: {told} as percent of {device}, by stage; at most {most:.0f} %.",
-            f"{origin.capitalize()} (tools' reports), mean over the seeds. Dotted: all that the device has.",
+            f"{origin.capitalize()} (tools' reports), mean over the seeds. Dotted: all that the device has."
+            + left_out,
             data,
             paint,
             (WIDTH, 1.2 + 0.24 * len(names)),

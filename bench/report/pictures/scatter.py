@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bench.report import formats
 from bench.report.metrics import METRICS
 from bench.report.pictures.style import INK, Plan, accuracy_label, clean, log_ticks, look, panel, slug
+from bench.report.read import BASELINE
 from bench.report.view import ModelView, Number, candidates, latency_front, pareto
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Area = tuple[float, float, float, float]
+#: Of more points only the front and the baseline have a name and bars: there is no room for more.
+NAMED = 60
+#: More points than this are pixels also in the SVG and PDF.
+PIXELS = 500
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,11 @@ class Scatter:
     scale: formats.Scale
     target: str
     simulated: bool
+
+    @property
+    def named(self) -> set[str]:
+        names = {point.name for point in self.points}
+        return names if len(names) <= NAMED else names & {BASELINE, *self.front}
 
 
 def plans(view: ModelView, prefix: str) -> Iterator[Plan]:
@@ -91,18 +101,21 @@ def _plan(
     best = ", ".join(point.name for point in points if point.name in front)
     told = f"{view.model}: {title}; {len(points)} variants. On the Pareto front: {best or 'none'}."
     data = Scatter(tuple(points), frozenset(front), label, scale, target, target in view.simulated)
-    return Plan(name, view.model, title, told, _caption(data, view), data, paint, main=True)
+    return Plan(name, view.model, title, told, _caption(data), data, paint, main=True)
 
 
-def _caption(data: Scatter, view: ModelView) -> str:
-    bars = [math.isfinite(p.accuracy.low) for p in data.points]
+def _caption(data: Scatter) -> str:
+    seeds = {p.accuracy.seeds for p in data.points if math.isfinite(p.accuracy.low)}
     parts = []
-    if any(bars):
-        over = f"over {len(view.seeds)} seeds" if len(view.seeds) > 1 else "over the test items (one seed)"
-        parts.append(f"Bars: 95 % intervals, of the accuracy {over}.")
+    if seeds:
+        over = [f"over {n} seeds" for n in sorted(seeds - {1}, reverse=True)]
+        over += ["over the test items (one seed)"] if 1 in seeds else []
+        parts.append(f"Bars: 95 % intervals, of the accuracy {' or '.join(over)}.")
     else:
         parts.append("No intervals: there is one number of each.")
     parts.append("Ringed and joined: the Pareto front; controls take no part in it.")
+    if len(data.named) < len(data.points):
+        parts.append(f"Named and with bars: these and the baseline, of {len(data.points):,} variants.")
     if any(p.noisy for p in data.points):
         parts.append("Hollow: a latency that is noisy or unstable, not on the front.")
     return " ".join(parts)
@@ -128,26 +141,29 @@ def paint(figure: Figure, data: Scatter) -> None:
     factor = data.scale.factor
     spots = [(math.log10(p.cost.value * factor), p.accuracy.value * 100) for p in data.points]
     _limits(axes, data.points, factor)
-    _bars(axes, data.points, spots, factor)
+    _bars(axes, data, spots, factor)
     _marks(axes, data.points, spots)
     line = _front_line(axes, data, spots)
     _labels(figure, axes, data, spots, line)
 
 
-def _bars(axes: Axes, points: tuple[Point, ...], spots: list[tuple[float, float]], factor: float) -> None:
-    """Intervals as lines: one collection for all."""
+def _bars(axes: Axes, data: Scatter, spots: list[tuple[float, float]], factor: float) -> None:
+    """Intervals as lines: one collection for all. Those off the front are paler, so that it stands out."""
     from matplotlib.collections import LineCollection
 
-    lines, colours = [], []
-    for point, (x, y) in zip(points, spots, strict=True):
+    lines, colours, named = [], [], data.named
+    for point, (x, y) in zip(data.points, spots, strict=True):
+        if point.name not in named:
+            continue
         cost, accuracy = point.cost, point.accuracy
+        colour = (look(point.name).colour, 1.0 if point.name in data.front else 0.45)
         left, right = _ends(cost)
         if left < right:
             lines.append([(math.log10(left * factor), y), (math.log10(right * factor), y)])
-            colours.append(look(point.name).colour)
+            colours.append(colour)
         if math.isfinite(accuracy.low) and math.isfinite(accuracy.high):
             lines.append([(x, 100 * accuracy.low), (x, 100 * accuracy.high)])
-            colours.append(look(point.name).colour)
+            colours.append(colour)
     axes.add_collection(LineCollection(lines, colors=colours, linewidths=0.8, zorder=3), autolim=False)
 
 
@@ -167,6 +183,7 @@ def _marks(axes: Axes, points: tuple[Point, ...], spots: list[tuple[float, float
             facecolors=["none" if points[i].noisy else c for i, c in zip(members, colours, strict=True)],
             linewidths=1.0,
             zorder=4,
+            rasterized=len(points) > PIXELS,
         )
 
 
@@ -215,8 +232,10 @@ def _labels(
     """Names beside their points, each where it covers least of what is already there."""
     from matplotlib.collections import LineCollection
 
-    points = data.points
-    spots = axes.transData.transform(places)
+    chosen = data.named
+    kept = [(p, place) for p, place in zip(data.points, places, strict=True) if p.name in chosen]
+    points = [point for point, _ in kept]
+    spots = axes.transData.transform([place for _, place in kept])
     box = axes.get_window_extent()
     unit = figure.dpi / 72
     taken: list[Area] = [(x - 5 * unit, y - 5 * unit, x + 5 * unit, y + 5 * unit) for x, y in spots]

@@ -18,13 +18,14 @@ from bench.report.pictures.style import (
     VERMILION,
     WIDTH,
     Plan,
+    fewer,
     legend,
     panel,
     room_for,
     rows,
 )
 from bench.report.read import Cell
-from bench.report.view import ModelView
+from bench.report.view import ModelView, size_front
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,6 +63,8 @@ def plans(view: ModelView, cells: Sequence[Cell], prefix: str) -> Iterator[Plan]
             found.setdefault(cell.variant, cell)
     if len(found) < 2:
         return
+    kept, left_out = fewer(list(found), size_front(view))
+    found = {name: found[name] for name in kept}
     parts = {name: _parts(cell) for name, cell in found.items()}
     scale = formats.scale_for("bytes", [sum(n for _, n in one) for one in parts.values()])
     zipped = tuple(int(cell.facts.get("gzip_bytes") or 0) for cell in found.values())
@@ -76,7 +79,8 @@ def plans(view: ModelView, cells: Sequence[Cell], prefix: str) -> Iterator[Plan]
         view.model,
         f"size by type, {target}",
         f"{view.model}: size of the files by type of their weights. In all: {told}.",
-        f"Bars: bytes of the file as it is deployed (seed {seed}); diamond: the same file after gzip.",
+        f"Bars: bytes of the file as it is deployed (seed {seed}); diamond: the same file after gzip."
+        + left_out,
         data,
         paint,
         (WIDTH, 1.2 + 0.24 * len(found)),

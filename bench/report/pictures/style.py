@@ -9,10 +9,11 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.report.read import BASELINE
 from bench.report.view import CONTROLS
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def draw(plan: Plan, formats: Sequence[str] = ("svg",)) -> tuple[bytes, ...]:
 
 def _svg(figure: Figure) -> bytes:
     out = io.StringIO()
-    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.savefig(out, format="svg", dpi=DPI, transparent=True, metadata={"Date": None, "Creator": None})
     text = out.getvalue().replace(f"'{FONT}'", FONTS)
     # Half of it is indentation, and comments that repeat the texts.
     text = re.sub(r"\s*<!--.*?-->\s*|\n\s*", "\n", text, flags=re.DOTALL)
@@ -192,7 +193,7 @@ def _png(figure: Figure) -> bytes:
 def _pdf(figure: Figure) -> bytes:
     out = io.BytesIO()
     nobody: dict[str, Any] = {"CreationDate": None, "Creator": None, "Producer": None}
-    figure.savefig(out, format="pdf", transparent=True, metadata=nobody)
+    figure.savefig(out, format="pdf", dpi=DPI, transparent=True, metadata=nobody)
     return out.getvalue()
 
 
@@ -243,6 +244,28 @@ def rows(axes: Axes, names: Sequence[str], sizes: float = 8) -> None:
             va="center",
             fontsize=sizes,
         )
+
+
+#: More rows than this are no picture.
+ROWS = 60
+
+
+def fewer(names: Sequence[str], front: Collection[str]) -> tuple[list[str], str]:
+    """The names that are shown, in their order, and words for the caption where some are left out.
+
+    Args:
+        names: variants, perhaps with options after a comma.
+        front: variants that are kept before others, as is the baseline.
+    """
+    if len(names) <= ROWS:
+        return list(names), ""
+    kept = sorted(names, key=lambda name: _variant(name) not in (BASELINE, *front))[:ROWS]
+    told = f" {ROWS} of {len(names):,} rows: the baseline, the Pareto front of size, and the first others."
+    return [name for name in names if name in set(kept)], told
+
+
+def _variant(name: str) -> str:
+    return name.partition(", ")[0]
 
 
 def room_for(names: Sequence[str], size: float = 8) -> float:

@@ -312,7 +312,10 @@ def test_several_bitstreams_must_be_named(tmp_path: Path, capsys: pytest.Capture
     assert "old.bit" in capsys.readouterr().err
     good = "network_vivado_accelerator/project_1.runs/impl_1/design_1_wrapper.bit"
     assert bench(tmp_path, "import-build", place, "--bit", good) == 0
-    assert bench(tmp_path, "import-build", place, "--bit", "../secret.bit") == 2
+    shutil.copyfile(place / good, tmp_path / "secret.bit")
+    for outside in ("../secret.bit", str(tmp_path / "secret.bit")):
+        assert bench(tmp_path, "import-build", place, "--bit", outside) == 2
+        assert "no such bitstream" in capsys.readouterr().err
 
 
 def test_the_same_bit_twice_is_one(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ from targets.fpga.nextpnr_target import Nextpnr, NextpnrOptions
 from targets.fpga.rtl import nextpnr
 from targets.fpga.rtl.axi_stream import Stream, wrapper
 from targets.fpga.rtl.nextpnr import FABRICS, Placed, place, read_fmax, read_use
+from targets.fpga.rtl.parallel import parallel
+from targets.fpga.rtl.pipeline import write_pipeline
 from targets.fpga.rtl.stages import Number
-from targets.fpga.rtl.verilog import write
+from targets.fpga.rtl.verilog import TOP, write
 from tests.rtl import INPUT, multiply, row, whole_input
 from tests.tiny import QAT, TRAIN, built, step
 
@@ -114,6 +116,20 @@ def test_small_design_is_placed_on_ecp5(tmp_path: Path) -> None:
     assert b"LFE5U-25F-6CABGA381" in bits[:200] and bits.count(b"\xff\xff\xbd\xb3"), "no preamble"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["network.bit", "network_axis.v"]
     assert "network_axis.v" not in {path.name for path in sources.iterdir()}
+
+
+@each(needs_ecp5)
+@pytest.mark.skipif(importlib.util.find_spec("da4ml") is None, reason="needs da4ml")
+def test_pipeline_of_adders_is_placed_on_ecp5(tmp_path: Path) -> None:
+    """Style parallel: no multiplier; its registers and those of the wrapper are there."""
+    layer = multiply(np.random.default_rng(0), "a", whole_input(6), Number.of(INPUT), 4)
+    design = parallel(row(INPUT, layer), 2)
+    (tmp_path / "verilog").mkdir()
+    (tmp_path / "out").mkdir()
+    write_pipeline(design, tmp_path / "verilog", TOP)
+    found = place(tmp_path / "verilog", Stream.of(design), tmp_path / "out", ECP5, **ENOUGH)
+    assert found.used["dsp"] == found.used["bram18"] == 0 and found.fmax_mhz > 20
+    assert found.used["ff"] >= 2 * 6 * INPUT.bits, "an item in the wrapper, an item in the pipeline"
 
 
 @each(needs_ecp5)

@@ -25,7 +25,10 @@ Numbers = dict[str, Number]
 
 #: beginnings of the titles of groups with figures of hardware
 HARDWARE_GROUPS = ("FPGA timing", *("FPGA " + name for name in ("HLS", "synthesis", "implementation")))
-#: what is shown of them where there is little room
+BOARD_GROUPS = ("board, ", "energy, ")
+#: columns of boards and meters up to this priority are shown where there is little room
+MAIN_OF_BOARD = 8
+#: what is shown of designs there
 FIRST = ("kernel_latency", "cycles", "fmax", "lut", "ff", "dsp", "bram18")
 STAGE_NAMES = {"hls_est": "HLS estimate", "synth": "synthesis", "impl": "implementation"}
 NO_LINK = NOT_APPLICABLE + "the chain of this variant has no such link"
@@ -225,16 +228,19 @@ def _yes_or_no(number: Number) -> str:
 
 
 def is_hardware(column: Column) -> bool:
-    """Whether it is about timing or resources of a design."""
-    return column.group.startswith(HARDWARE_GROUPS)
+    """Whether it is about timing or resources of a design, or what a board or a meter told."""
+    return column.group.startswith(HARDWARE_GROUPS + BOARD_GROUPS)
 
 
 def hardware_tables(table: Table) -> list[Table]:
-    """The columns of timing and resources of a comparison by themselves, a table for each target, without
-    variants that have none."""
-    hardware = table.narrowed(is_hardware)
-    targets = dict.fromkeys(column.key.split(":")[1] for column in hardware.columns)
-    return [part for target in targets if (part := _of_target(hardware, target)).rows]
+    """The columns of designs, boards and meters of a comparison by themselves: a table for the design and
+    one for the board of each target, without variants that have none."""
+    found = []
+    for groups in (HARDWARE_GROUPS, BOARD_GROUPS):
+        part = table.narrowed(lambda column, groups=groups: column.group.startswith(groups))  # type: ignore[misc]
+        for target in dict.fromkeys(column.key.split(":")[1] for column in part.columns):
+            found.append(_of_target(part, target))
+    return [part for part in found if part.rows]
 
 
 def _of_target(table: Table, target: str) -> Table:
@@ -244,7 +250,7 @@ def _of_target(table: Table, target: str) -> Table:
         replace(
             column,
             group=column.group.removeprefix("FPGA ").removesuffix(f" ({target})"),
-            priority=1 if column.key.partition(":")[0] in FIRST else column.priority,
+            priority=1 if _is_first(column) else column.priority,
         )
         for column in part.columns
     ]
@@ -252,22 +258,32 @@ def _of_target(table: Table, target: str) -> Table:
     return replace(part, model=f"{part.model} on {target}", columns=columns, rows=rows, remarks=[])
 
 
+def _is_first(column: Column) -> bool:
+    if column.group.startswith(BOARD_GROUPS):
+        return column.priority <= MAIN_OF_BOARD
+    return column.key.partition(":")[0] in FIRST
+
+
 EVERY_BIT = "in every bit"
+#: links of the chain that should be equal, and what is said where they are
+EQUAL = {
+    "csim vs qkeras": "C simulation gives QKeras' outputs",
+    "board vs csim": "the board gives the C simulation's outputs",
+}
 
 
 def agreements(view: ModelView) -> list[str]:
     """Which designs give the outputs of the network that they were made from, bit for bit."""
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     for target in view.fpga_targets:
-        for link in view.links(target):
+        for link in EQUAL:
             numbers = {v: view.get(v, target, "bit_exact", link) for v in view.variants}
             exact = [v for v, number in numbers.items() if number and number.known and number.value == 1]
-            if exact and link == "csim vs qkeras":
-                found.setdefault(", ".join(exact), []).append(target)
+            if exact:
+                found.setdefault((link, ", ".join(exact)), []).append(target)
     return [
-        f"{', '.join(targets)}: C simulation gives QKeras' outputs {EVERY_BIT}, on all test items and seeds: "
-        f"{variants}."
-        for variants, targets in found.items()
+        f"{', '.join(targets)}: {EQUAL[link]} {EVERY_BIT}, on all test items and seeds: {variants}."
+        for (link, variants), targets in found.items()
     ]
 
 

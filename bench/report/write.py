@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: More pictures than `MANY` are too many to be drawn unasked; up to `FEW` come in all formats.
-FEW, MANY = 12, 48
+FEW, MANY = 16, 48
 SMOKE = "A smoke run: training was cut short. These numbers say nothing about the networks."
 
 

@@ -128,6 +128,15 @@ def test_other_outputs_alone_than_among_others(tmp_path: Path, monkeypatch: pyte
     assert {*TIMES, "accuracy"} <= {entry["name"] for entry in item["refused"]}
 
 
+def test_a_design_that_cannot_keep_its_clock_is_not_timed(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.protocol["batches"] = [4, 256]  # what does not fit is refused besides
+    maker.overlay()["sanity"]["wns_ns"] = -0.2
+    item = run(maker.write(), tmp_path).item()
+    refused(item, "worst slack after routing -0.2 ns")
+    assert item["register_accesses"] is None
+
+
 def facts(mhz: float | None = 100.0, **sanity: float) -> list[str]:
     out = agent.Outcome()
     agent.check_facts({"clock_mhz": 100.0, "sanity": sanity}, mhz, out)

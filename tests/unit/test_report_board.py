@@ -23,7 +23,7 @@ from bench.report.tables import Table, TableCell, comparison
 from bench.report.tidy import sweep_frame
 from bench.report.view import ModelView, views
 from tests.synthetic import KINDS, build
-from tests.synthetic_board import DESK, EMULATED, RAIL, add_board, energy, told
+from tests.synthetic_board import DESK, EMULATED, RAIL, add_board, edit_cells, energy, told
 from tests.synthetic_fpga import add_fpga, design, pick
 
 FEW = {name: KINDS[name] for name in ("baseline", "ptq", "dq", "qat")}
@@ -139,7 +139,7 @@ def test_modelled_is_said_wherever_such_a_number_stands(results: Path, shown: Ta
     virtual = kept[(kept["target"] == EMULATED) & kept["metric"].isin({"phase_p50", "batch_time"})]
     assert set(virtual["origin"]) == {"modelled"} and set(virtual["reason"]) == {PLACEHOLDER}
     assert [r for r in shown.remarks if r.startswith(f"{EMULATED}: times are modelled")]
-    assert not [r for r in shown.remarks if r.startswith(DESK)]
+    assert not [r for r in shown.remarks if r.startswith(DESK) and "modelled" in r]
     for column in shown.columns:
         if column.key.endswith(":modelled") and EMULATED in column.key:
             assert "modelled]" in column.definition
@@ -272,6 +272,26 @@ def test_another_cost_is_shown_beside(tmp_path: Path) -> None:
     keys = [column.key for column in comparison(views(table)[0]).columns]
     assert {"ebops:hls4ml:measured", f"ebops:{DESK}:measured"} <= set(keys)
     assert f"weight_bits:{DESK}:measured" not in keys
+
+
+def test_the_terminal_has_a_table_of_each_board(table: pd.DataFrame) -> None:
+    parts = comparison_table(table).split("\n\n")
+    for target, origin in ((DESK, "measured"), (EMULATED, "modelled")):
+        *_, part = [part for part in parts if part.startswith(f"digits_mlp on {target} ")]
+        assert f" board, {origin} " in part and "per inference b" in part and "throughput, batch 256" in part
+        assert "dq" not in part
+    # the agreement chain to the end
+    chain = "the board gives the C simulation's outputs in every bit, on all test items and seeds: baseline"
+    assert chain in " ".join(" ".join(parts).split())
+
+
+def test_a_board_that_differs_is_not_said_to_agree(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    add_board(tmp_path, DESK)
+    edit_cells(tmp_path, DESK, lambda cell, result: result["agreement"][-1].update(bit_exact=result["n"] - 1))
+    shown = comparison(views(frame(tmp_path))[0])
+    assert not [remark for remark in shown.remarks if "the board gives" in remark]
+    assert cell(shown, "qat", f"bit_exact:{DESK}:board vs csim:measured").text == "99.8"
 
 
 def test_boards_alone_are_no_designs(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from bench.records import Record, unpack
 from bench.report import pictures, weights, write, write_report
 from bench.report.pictures import curves, fabric, latency, layers, resources, scatter, sizes
-from bench.report.pictures.style import GREY, INK, Plan, draw, look, round_numbers
+from bench.report.pictures.style import GREY, INK, Plan, draw, fewer, look, round_numbers, tick_text
 from bench.report.read import SweepData, read_sweep
 from bench.report.tidy import sweep_frame
 from bench.report.view import ModelView, views
@@ -97,6 +98,45 @@ class TestScatter:
         told = words(plan)
         assert all(point.name in told for point in plan.data.points)
         assert "gzip size (tflite) / kB" in told and "test accuracy (tflite) / %" in told
+
+    def test_of_a_crowd_only_the_front_and_the_baseline_are_named(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plan = all_plans(root)["m-accuracy-size"]
+        before = words(plan)
+        monkeypatch.setattr(scatter, "NAMED", 5)
+        assert plan.data.named == {"baseline", *plan.data.front} and len(plan.data.named) < len(before)
+        told = words(plan)
+        assert "ptq_fp16" in before and "ptq_fp16" not in told and "baseline" in told
+        assert "Named and with bars: these and the baseline, of 14 variants." in scatter._caption(plan.data)
+
+    def test_a_point_far_below_makes_no_heap_of_the_others(self, tmp_path: Path) -> None:
+        kinds = {n: KINDS[n] for n in ("baseline", "pruned", "ptq", "dq", "fiq", "qat", "qap", "ptq_fp16")}
+        build(tmp_path, variants=kinds, gain={"pruned": -0.3}, items=400)
+        plan = all_plans(tmp_path)["m-accuracy-size"]
+        assert plan.data.below == {"pruned"} and "below the axis" in plan.caption
+        value = next(p.accuracy.value for p in plan.data.points if p.name == "pruned")
+        assert f"pruned ↓ {100 * value:.1f} %" in words(plan)
+        build(tmp_path / "b", variants=kinds, gain={"qap": -0.3}, items=400)
+        assert not all_plans(tmp_path / "b")["m-accuracy-size"].data.below  # one of the front
+
+    def test_seeds_of_the_bars_are_those_of_the_points(self, root: Path) -> None:
+        plan = all_plans(root)["m-accuracy-size"]
+        one = [replace(p, accuracy=p.accuracy._replace(seeds=1)) for p in plan.data.points[:1]]
+        mixed = replace(plan.data, points=(*one, *plan.data.points[1:]))
+        assert "over 3 seeds or over the test items (one seed)" in scatter._caption(mixed)
+
+
+class TestRows:
+    def test_many_rows_are_the_baseline_the_front_and_the_first(self) -> None:
+        names = [f"v{n}" for n in range(100)] + ["baseline", "best, reuse=2"]
+        kept, told = fewer(names, {"best"})
+        assert len(kept) == 60 and kept[-2:] == ["baseline", "best, reuse=2"] and kept[0] == "v0"
+        assert told.startswith(" 60 of 102 rows")
+        assert fewer(names[:60], set()) == (names[:60], "")
+
+    def test_large_ticks_are_short(self) -> None:
+        assert [tick_text(x) for x in (0.3, 30_000, 3e6, 1e9)] == ["0.3", "30,000", "3M", "1,000M"]
 
 
 class TestLatency:

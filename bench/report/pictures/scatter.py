@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bench.report import formats
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Area = tuple[float, float, float, float]
 #: Of more points only the front and the baseline have a name and bars: there is no room for more.
 NAMED = 60
+#: Of fewer points none is left out of the axis.
+CROWD = 8
 #: More points than this are pixels also in the SVG and PDF.
 PIXELS = 500
 
@@ -47,6 +50,20 @@ class Scatter:
     def named(self) -> set[str]:
         names = {point.name for point in self.points}
         return names if len(names) <= NAMED else names & {BASELINE, *self.front}
+
+    @cached_property
+    def below(self) -> frozenset[str]:
+        """Points so far below the others that these would lie in one heap: drawn at the lower edge.
+
+        Never one of the front, nor the baseline.
+        """
+        values = sorted((p.accuracy.value for p in self.points), reverse=True)
+        if len(values) < CROWD:
+            return frozenset()
+        spread = max(values[0] - values[len(values) // 2], 0.001)
+        shown = [p.accuracy.value for p in self.points if p.name in {BASELINE, *self.front}]
+        bound = min([values[0] - 4 * spread, *shown])
+        return frozenset(p.name for p in self.points if p.accuracy.value < bound)
 
 
 def plans(view: ModelView, prefix: str) -> Iterator[Plan]:
@@ -114,6 +131,8 @@ def _caption(data: Scatter) -> str:
     else:
         parts.append("No intervals: there is one number of each.")
     parts.append("Ringed and joined: the Pareto front; controls take no part in it.")
+    if data.below:
+        parts.append("At the lower edge, with its accuracy: a point below the axis.")
     if len(data.named) < len(data.points):
         parts.append(f"Named and with bars: these and the baseline, of {len(data.points):,} variants.")
     if any(p.noisy for p in data.points):
@@ -137,10 +156,17 @@ def _points(view: ModelView, target: str, metric: str, scope: str) -> list[Point
 
 
 def paint(figure: Figure, data: Scatter) -> None:
-    axes = panel(figure, xlabel=data.label, ylabel=accuracy_label(data.target, data.simulated))
+    axes = panel(
+        figure, left=0.8, right=0.24, xlabel=data.label, ylabel=accuracy_label(data.target, data.simulated)
+    )
     factor = data.scale.factor
-    spots = [(math.log10(p.cost.value * factor), p.accuracy.value * 100) for p in data.points]
-    _limits(axes, data.points, factor)
+    _limits(axes, data, factor)
+    bottom, top = axes.get_ylim()
+    edge = bottom + 0.03 * (top - bottom)
+    spots = [
+        (math.log10(p.cost.value * factor), edge if p.name in data.below else p.accuracy.value * 100)
+        for p in data.points
+    ]
     _bars(axes, data, spots, factor)
     _marks(axes, data.points, spots)
     line = _front_line(axes, data, spots)
@@ -161,7 +187,7 @@ def _bars(axes: Axes, data: Scatter, spots: list[tuple[float, float]], factor: f
         if left < right:
             lines.append([(math.log10(left * factor), y), (math.log10(right * factor), y)])
             colours.append(colour)
-        if math.isfinite(accuracy.low) and math.isfinite(accuracy.high):
+        if math.isfinite(accuracy.low) and math.isfinite(accuracy.high) and point.name not in data.below:
             lines.append([(x, 100 * accuracy.low), (x, 100 * accuracy.high)])
             colours.append(colour)
     axes.add_collection(LineCollection(lines, colors=colours, linewidths=0.8, zorder=3), autolim=False)
@@ -193,15 +219,15 @@ def _ends(cost: Number) -> tuple[float, float]:
     return (cost.low, cost.high) if known else (cost.value, cost.value)
 
 
-def _limits(axes: Axes, points: tuple[Point, ...], factor: float) -> None:
-    xs = [end * factor for point in points for end in _ends(point.cost)]
+def _limits(axes: Axes, data: Scatter, factor: float) -> None:
+    xs = [end * factor for point in data.points for end in _ends(point.cost)]
     room = max(1.25, (max(xs) / min(xs)) ** 0.07)
     log_ticks(axes, min(xs) / room, max(xs) * room)
     ends = [
         100 * end
-        for p in points
+        for p in data.points
         for end in (p.accuracy.value, p.accuracy.low, p.accuracy.high)
-        if math.isfinite(end)
+        if math.isfinite(end) and p.name not in data.below
     ]
     bottom, top = min(ends), min(max(ends), 100.0)
     space = max(0.08 * (top - bottom), 0.05)
@@ -240,6 +266,8 @@ def _labels(
     unit = figure.dpi / 72
     taken: list[Area] = [(x - 5 * unit, y - 5 * unit, x + 5 * unit, y + 5 * unit) for x, y in spots]
     for point, (x, _) in zip(points, spots, strict=True):
+        if point.name in data.below:
+            continue
         ends = [end * 100 for end in (point.accuracy.low, point.accuracy.high) if math.isfinite(end)]
         if ends:
             bottom, top = (float(axes.transData.transform((0, end))[1]) for end in ends)
@@ -256,11 +284,14 @@ def _labels(
     leaders, colours = [], []
     for index in sorted(range(len(points)), key=lambda i: (points[i].name not in data.front, i)):
         point, (x, y) = points[index], spots[index]
-        area, side, dx, dy = _place(point.name, (x, y), taken, frame, unit)
+        name = point.name
+        if name in data.below:
+            name += f" ↓ {100 * point.accuracy.value:.1f} %"
+        area, side, dx, dy = _place(name, (x, y), taken, frame, unit)
         taken.append(area)
         at = (area[0] if side == "left" else area[2] if side == "right" else x, (area[1] + area[3]) / 2)
         axes.text(
-            *(*axes.transData.inverted().transform(at), clean(point.name)),
+            *(*axes.transData.inverted().transform(at), clean(name)),
             ha=side,
             va="center",
             fontsize=8,

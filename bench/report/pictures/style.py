@@ -221,7 +221,7 @@ def panel(
         figure.text(box[0] + box[2] / 2, 0.09 / height, clean(xlabel), ha="center")
     if ylabel:
         middle = box[1] + box[3] / 2
-        figure.text(max(0.012, box[0] - 0.6 / width), middle, clean(ylabel), va="center", rotation=90)
+        figure.text(max(0.012, box[0] - 0.7 / width), middle, clean(ylabel), va="center", rotation=90)
     return axes
 
 
@@ -277,7 +277,12 @@ def log_ticks(axes: Axes, low: float, high: float) -> None:
     """An axis of logarithms (to base 10) with round numbers on it. Quicker than matplotlib's own."""
     axes.set_xlim(math.log10(low), math.log10(high))
     ticks = round_numbers(low, high)
-    axes.set_xticks([math.log10(tick) for tick in ticks], [f"{tick:,.10g}" for tick in ticks])
+    axes.set_xticks([math.log10(tick) for tick in ticks], [tick_text(tick) for tick in ticks])
+
+
+def tick_text(value: float) -> str:
+    """`300`, `30,000`, `3M`: nothing that two ticks beside each other have no room for."""
+    return f"{value / 1e6:,.10g}M" if value >= 1e6 else f"{value:,.10g}"
 
 
 def round_numbers(low: float, high: float) -> list[float]:

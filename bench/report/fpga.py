@@ -220,7 +220,7 @@ def _timing(told: dict[str, Any], origin: str) -> Iterable[Finding]:
         ("interval", cycles.get("interval_max"), 1.0, "kernel", "", ""),
         ("kernel_latency", told.get("kernel_latency_s"), 1.0, "kernel", "", ""),
         ("clock_target", cycles.get("clock_target_ns"), nanoseconds, "", "", ""),
-        ("clock_bound", timing.get("clock_bound_ns"), nanoseconds, "", netlist, ""),
+        ("clock_bound", timing.get("logic_delay_ns"), nanoseconds, "", netlist, ""),
         ("clock", timing.get("clock_estimate_ns"), nanoseconds, "", "hls_est", ""),
         ("clock", timing.get("clock_ns"), nanoseconds, "", netlist, ""),
         ("fmax", timing.get("fmax_mhz"), 1e6, "", netlist, ""),

@@ -177,7 +177,7 @@ def test_placed_rtl_has_a_latency_only_at_a_clock_that_it_reaches(tmp_path: Path
 def test_simulated_rtl_has_a_latency_only_at_a_clock_that_its_logic_allows(tmp_path: Path) -> None:
     def synthesized(bound_ns: float) -> dict[str, Any]:
         used = {"lut": 900, "ff": 800, "dsp": 12, "bram18": 0}
-        return {"tool": "yosys 0.70", "synth": used, "timing": {"clock_bound_ns": bound_ns}}
+        return {"tool": "yosys 0.70", "synth": used, "timing": {"logic_delay_ns": bound_ns}}
 
     build(tmp_path, variants=FEW, seeds=(0,))
     add_fpga(

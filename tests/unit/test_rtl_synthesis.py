@@ -66,6 +66,10 @@ def test_counts_that_are_none(text: str, tmp_path: Path) -> None:
 def test_delay_is_read() -> None:
     assert read_delay("7. Executing STA\nLatest arrival time in 'network' is 3941:\n 3941 x") == 3.941
     assert read_delay("No timing paths found.") is None
+    # Without the flip-flops' delays what is left are a few paths from the inputs, or none.
+    blind = "Warning: Module 'FDRE' has no timing arcs!\nLatest arrival time in 'network' is 472:\n"
+    assert read_delay(blind) is None
+    assert read_delay(blind.replace("FDRE", "RAM32M")) == 0.472
 
 
 def test_families() -> None:
@@ -108,6 +112,20 @@ def test_small_design_is_synthesized(board: str, tmp_path: Path) -> None:
     if found.logic_delay_ns is not None:
         assert 1 < found.logic_delay_ns < 10
     assert sum(n for name, n in found.cells.items() if name.startswith("FD")) == found.used["ff"]
+
+
+@needs_pyosys
+def test_the_bound_is_of_paths_between_flip_flops(tmp_path: Path) -> None:
+    """A counter of 32 bits: clock to output, eight carry chains, and nothing else."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "network.v").write_text(
+        "module network(input wire clk, output reg [31:0] n); always @(posedge clk) n <= n + 1; endmodule\n"
+    )
+    found = synthesize(tmp_path, tmp_path / "out", "pynq-z2", **ENOUGH)
+    text = (tmp_path / "out" / "timing.txt").read_text()
+    assert "FDRE.D" in text and "FDRE.C->Q" in text
+    assert found.logic_delay_ns is not None and 1.5 < found.logic_delay_ns < 3
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cells.json", "timing.txt"]
 
 
 @needs_pyosys

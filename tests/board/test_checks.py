@@ -128,6 +128,20 @@ def test_other_outputs_alone_than_among_others(tmp_path: Path, monkeypatch: pyte
     assert {*TIMES, "accuracy"} <= {entry["name"] for entry in item["refused"]}
 
 
+def test_pynqs_own_driver_with_other_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, alone = agent.DmaDriver.run, list[int]()
+
+    def careful(self: agent.DmaDriver, values: np.ndarray, timeout: float) -> np.ndarray:
+        # the second single frame is the first that pynq's driver runs too
+        alone.extend([1] * (len(values) == 1))
+        return real(self, values, timeout) + (len(values) == 1 and len(alone) == 2)
+
+    monkeypatch.setattr(agent.DmaDriver, "run", careful)
+    item = measured(tmp_path).item()
+    assert item["status"] == "failed" and item["reason"] == "pynq's own driver gives other outputs"
+    assert set(TIMES) <= {entry["name"] for entry in item["refused"]} and set(item["phases"]) <= {"load"}
+
+
 def test_a_design_that_cannot_keep_its_clock_is_not_timed(tmp_path: Path) -> None:
     maker = Maker(tmp_path)
     maker.protocol["batches"] = [4, 256]  # what does not fit is refused besides
@@ -319,7 +333,7 @@ def test_a_rail_that_cannot_be_read_is_no_energy() -> None:
 
     def broken() -> float:
         read[0] += 1
-        if read[0] > 3:
+        if read[0] == 4:  # once, while it is idle
             raise OSError("no answer")
         return 1.0
 

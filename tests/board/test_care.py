@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,17 @@ def driver(kind: type[agent.Driver], registers: Any) -> Any:
 def test_a_dma_that_does_not_come_up(value: int, says: str) -> None:
     with pytest.raises(agent.Hung, match=says):
         driver(agent.DmaDriver, Same(value))._reset()
+
+
+@pytest.mark.parametrize("bits, says", [(0x11, "internal"), (0x21, "slave"), (0x41, "decode"), (1, "halted")])
+def test_errors_of_the_receiving_channel_are_told_at_once(bits: int, says: str) -> None:
+    """The sending one is well: only this channel's status shows it."""
+    receiver = agent.DmaDriver._S2MM + agent.DmaDriver._STATUS
+    registers = dict.fromkeys(range(96 // 4), 2) | {receiver: bits | 0x1000}
+    found = driver(agent.DmaDriver, registers)
+    with pytest.raises(agent.ItemError, match=f"DMA, receiving: {says}"):
+        found.wait(3.0)
+    assert found.board.ns == 0
 
 
 @pytest.mark.parametrize("kind", [agent.DmaDriver, agent.MaxiDriver])
@@ -128,6 +141,30 @@ def test_files_that_are_not_those_of_the_job(name: str, tmp_path: Path) -> None:
     found = run(job, tmp_path).item("a")
     assert found["status"] == "failed" and not found["bitstream_loaded"]
     assert found["reason"] == f"{name} is not the file that the job names (its sha256 differs)"
+
+
+def test_a_disk_that_is_full_for_a_moment_makes_no_failed_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not the item's fault: it is measured again, and not on record as failed."""
+    maker = Maker(tmp_path)
+    for name in ("a", "b"):
+        maker.overlay(name)
+    real, calls = os.fsync, [0]
+
+    def fsync(file: Any) -> None:
+        calls[0] += 1
+        if calls[0] == 15:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(file)
+
+    job = maker.write()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        done = run(job, tmp_path)
+    assert done.code == 1 and "No space left" in done.said
+    assert list(done.result["items"]) == ["a"] and done.item("a")["status"] == "ok"
+    assert run(job, tmp_path).code == 0
 
 
 def test_the_emulated_board_is_not_found_by_pynq() -> None:

@@ -49,7 +49,7 @@ def test_three_seeds_and_nothing_failed(sweep: str) -> None:
     assert unfinished.empty
 
 
-@pytest.mark.parametrize("sweep", SWEEPS)
+@pytest.mark.parametrize("sweep", (*SWEEPS, "digits_ecp5"))
 def test_the_committed_report_is_that_of_the_committed_records(sweep: str) -> None:
     kept = report.read_csv(REFERENCE / "reports" / sweep / "report.csv")
     pd.testing.assert_frame_equal(kept, frame(sweep), check_dtype=False, rtol=1e-9)
@@ -135,6 +135,26 @@ def test_hardware_gives_what_the_c_simulation_gives_in_every_bit(sweep: str, lin
     chosen = rows[(rows.scope == link) & rows.seed.notna() & (rows.n == 359)]
     assert list(chosen[chosen.metric == "mismatches"].value) == [0] * cells
     assert list(chosen[chosen.metric == "bit_exact"].value) == [1] * cells
+
+
+def test_digits_are_placed_and_routed_with_open_tools() -> None:
+    """Quantized networks reach 50 MHz on the slowest ECP5 in a few thousand LUT4; 32 bits do not."""
+    rows = frame("digits_ecp5")
+    assert not (rows.status.isin(["failed", "timeout"])).any()
+    assert not rows.reason.fillna("").str.startswith("not run").any()
+    placed = rows[(rows.target == "nextpnr") & rows.seed.notna() & (rows.status == "ok")]
+    exact = placed[(placed.metric == "bit_exact") & (placed.scope == "rtl vs csim")]
+    assert len(exact) == 5 and set(exact.value) == {1} and set(exact.n) == {359}
+    used = placed[placed.metric.isin(["lut", "ff", "dsp", "bram18"])]
+    assert len(used) == 20 and set(used.stage) == {"impl"} and set(used.origin) == {"estimated"}
+    assert used.reason.str.match(r"by nextpnr-ecp5 .*LFE5U-85F-6.*LUT4$").all()
+    fmax = placed[placed.metric == "fmax"].set_index("variant").value
+    latency = placed[placed.metric == "kernel_latency"].set_index("variant").value
+    quantized = ["distilled_qap", "ptq", "qap", "qat"]
+    assert sorted(fmax.index) == ["baseline", *quantized] and sorted(latency.index) == quantized
+    assert (fmax[quantized] > 50e6).all() and fmax["baseline"] < 50e6
+    lut = placed[placed.metric == "lut"].set_index("variant").value
+    assert (lut[quantized] < 4000).all() and lut["baseline"] > 1.5 * lut["ptq"]
 
 
 def test_nothing_that_an_emulated_board_gave_is_called_measured() -> None:

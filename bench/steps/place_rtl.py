@@ -90,7 +90,8 @@ def facts_of(found: Placed, fabric: Fabric, params: PlaceRtlParams) -> dict[str,
     shares = {name: 100.0 * used[name] / there[name] for name in used if there[name]}
     hardware = {
         "origin": "estimated",
-        "tool": f"{found.tool} for {fabric.part}, with AXI4-Stream, {fabric.unit}",
+        # The title of columns: short enough for a terminal.
+        "tool": f"{found.tool.partition('.post')[0]} on {fabric.part}, {fabric.unit}",
         "impl": used,
         "percent": {"impl": shares},
         "fits": {"impl": True},

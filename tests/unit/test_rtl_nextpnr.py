@@ -91,10 +91,10 @@ def test_one_clock_is_told() -> None:
 
 def test_facts_for_reports() -> None:
     used, there = read_use(LOG, ECP5)
-    placed = Placed("nextpnr-ecp5 0.11", used, there, 80.0, {"synthesis": 1.0}, 10)
+    placed = Placed("nextpnr-ecp5 0.11.1.0.post826", used, there, 80.0, {"synthesis": 1.0}, 10)
     found = facts_of(placed, ECP5, PlaceRtlParams(device=ECP5.name, clock_mhz=100.0))["hardware"]
     assert found["timing"] == {"clock_ns": 10.0, "wns_ns": -2.5, "fmax_mhz": 80.0}
-    assert "LFE5U-25F-6" in found["tool"] and "LUT4" in found["tool"] and found["origin"] == "estimated"
+    assert found["tool"] == "nextpnr-ecp5 0.11.1.0 on LFE5U-25F-6, LUT4" and found["origin"] == "estimated"
     assert found["percent"]["impl"]["dsp"] == pytest.approx(100 * 11 / 28)
     assert set(found) & {"hls_est", "synth"} == set()
     assert checks(placed)[0].passed

@@ -173,9 +173,8 @@ def place(
     files = sorted(path.name for path in sources.glob("*.v") if path.name != "test_bench.v")
     with tempfile.TemporaryDirectory(prefix="bench-nextpnr-") as name:
         work = Path(name)
-        shutil.copytree(
-            sources, work, dirs_exist_ok=True
-        )  # memories are read from the folder that it runs in
+        # Memories are read from the folder that it runs in.
+        shutil.copytree(sources, work, dirs_exist_ok=True)
         shutil.copy(out / f"{WRAPPER}.v", work)
         tools = _Tools(work, seconds, memory_bytes)
         tools.child("yosys", fabric.family, WRAPPER, "netlist.json", f"{WRAPPER}.v", *files)

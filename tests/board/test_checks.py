@@ -339,3 +339,28 @@ def test_a_rail_that_cannot_be_read_is_no_energy() -> None:
 
     with pytest.raises(agent.ItemError, match="power rail cannot be read"):
         metered({"a": broken}, lambda index: time.sleep(0.01))
+
+
+def test_an_overlay_that_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynq
+
+    monkeypatch.setattr(pynq.Overlay, "is_loaded", lambda self: False)
+    item = measured(tmp_path).item()
+    assert item["status"] == "failed" and "the overlay is not loaded" in item["reason"]
+    assert item["bitstream_loaded"] is False and item["phases"] == {} and item["accuracy"] is None
+
+
+def test_outputs_and_frames_that_differ_are_counted(tmp_path: Path) -> None:
+    class Kept:
+        def sample(self, name: str, values: np.ndarray) -> str:
+            return f"samples/{name}.npy"
+
+    expected = np.zeros((4, 3), np.float32)
+    found = expected.copy()
+    found[1, 0], found[1, 2], found[3, 1] = 1.0, -2.0, 0.5
+    out = agent.Outcome()
+    assert not agent.compare(found, expected, True, out, Kept())  # type: ignore[arg-type]
+    told = out.value["agreement"]
+    assert (told["n"], told["mismatches"], told["bit_exact"]) == (12, 3, False)
+    assert (told["frames"], told["frames_mismatched"], told["first_mismatch"]) == (4, 2, 1)
+    assert told["max_difference"] == 2.0

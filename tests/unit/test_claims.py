@@ -80,6 +80,15 @@ def test_a_claim_whose_process_id_was_given_to_another_is_stale(folder: Path) ->
     claim.close()
 
 
+def test_a_process_that_has_ended_but_was_not_waited_for_is_gone() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert claims.process_start(process.pid) is None
+    finally:
+        process.wait()
+
+
 def test_a_claim_from_before_the_last_boot_is_stale(folder: Path) -> None:
     host, *rest = claims.host_identity().split("/")
     write(folder, host="/".join([host, "another-boot", *rest[1:]]))

@@ -274,6 +274,21 @@ def test_filters_left_in_are_caught(
     assert failed(outcome) == ["filters removed"]
 
 
+def test_a_smaller_network_that_computes_something_else_is_caught(
+    trained: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rebuild = prune_filters.rebuild
+
+    def other(model: Any, kept: Any) -> Any:
+        smaller = rebuild(model, kept)
+        smaller.set_weights([array * 1.01 for array in smaller.get_weights()])
+        return smaller
+
+    monkeypatch.setattr(prune_filters, "rebuild", other)
+    _, outcome = run("prune_filters", tmp_path, parent=trained, epochs=1)
+    assert failed(outcome) == ["equals masked network"]
+
+
 def test_unknown_networks_and_missing_teachers_are_named(trained: Artifact, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'student'"):
         run("train", tmp_path, network="studnet")

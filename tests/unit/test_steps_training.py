@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.errors import StepError
 from bench.keras_env import load
+from bench.steps import training
 from bench.steps.base import Artifact
 from bench.steps.training import Distillation, accuracy, divergence, fit, fresh_network
 from models.base import Budget, Data, Split
@@ -116,11 +118,21 @@ def test_weights_that_are_not_finite_are_an_error(data: Data) -> None:
         weights(data, one)
 
 
-def test_patience_goes_back_to_the_best_weights(data: Data) -> None:
+def test_patience_goes_back_to_the_best_weights(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses: list[float] = []
+    loss_of = training._validation_loss
+
+    def remember(*arguments: Any) -> float:
+        losses.append(loss_of(*arguments))
+        return losses[-1]
+
+    monkeypatch.setattr(training, "_validation_loss", remember)
     model = fresh_network(MLP, "student", 0)
     budget = Budget(epochs=60, batch_size=32, learning_rate=0.3, patience=3)
     history = fit(model, data, budget, 0)
-    assert history.epochs_run < 60
+    assert history.epochs_run == len(losses) < 60
+    assert min(losses) < min(losses[-3:])  # it did stop after its best epoch
+    assert loss_of(model, data.validation) == min(losses)
     assert accuracy(model, data.validation) == history.val_accuracy
 
 

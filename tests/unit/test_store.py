@@ -56,6 +56,9 @@ def test_numpy_values_are_json_and_nan_is_refused(store: Store) -> None:
     written.result = {"loss": float("nan")}
     with pytest.raises(ValueError):
         store.write(written)
+    written.result = {"path": Path("x")}
+    with pytest.raises(TypeError, match="PosixPath is not a JSON value"):
+        store.write(written)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,8 @@ def test_a_record_of_a_newer_version_is_kept_and_said(store: Store) -> None:
 def test_names_that_leave_the_folder_are_refused(store: Store, key: str) -> None:
     with pytest.raises(StoreError):
         store.record_path("build", key)
+    with pytest.raises(StoreError, match="not a record's name"):
+        store.read("build", key)
     with pytest.raises(StoreError):
         store.artifact(key)
     with pytest.raises(StoreError):
@@ -190,6 +195,13 @@ def test_a_link_put_in_place_of_an_artifact_is_not_followed(store: Store, tmp_pa
     place.rename(tmp_path / "elsewhere")
     place.symlink_to(tmp_path / "elsewhere")
     assert Store(store.root).artifact(digest) is None
+
+
+def test_an_input_that_is_gone_or_never_was_is_an_error(store: Store) -> None:
+    with pytest.raises(ArtifactError, match="gone or damaged"):
+        store.input(KEY, {KEY: "a" * 64})
+    with pytest.raises(ArtifactError, match="gone or damaged"):
+        store.input(KEY, {KEY: None})
 
 
 def test_manifests(store: Store) -> None:

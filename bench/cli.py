@@ -132,12 +132,17 @@ def measure(files: tuple[Path, ...], as_json: bool, **options: Any) -> int:
     metavar="LIST",
     help="Files of the pictures: svg,pdf,png [default: all three of few pictures, else svg].",
 )
+@click.option("--watch", is_flag=True, help="Keep the report fresh while its sweep runs; Ctrl-C ends it.")
 @click.pass_obj
-def report(obj: dict[str, Any], /, sweep: str | None, out: Path | None, **options: Any) -> int:
+def report(obj: dict[str, Any], /, sweep: str | None, out: Path | None, watch: bool, **options: Any) -> int:
     """Write the tables and pictures of a sweep from its records, and print the comparison.
 
     Without SWEEP: of every sweep in the results folder.
     """
+    if watch:
+        from bench.commands import watch_report
+
+        return watch_report(obj["results"], sweep, out, **options)
     from bench.commands import write_reports
 
     return write_reports(obj["results"], sweep, out, **options)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cells import Sweep
-from bench.cli import EXIT_FAILED, EXIT_OK
+from bench.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from bench.errors import BenchError, ConfigError, did_you_mean
 from bench.store import Store
 
@@ -130,6 +130,35 @@ def write_reports(
             click.echo()
         folder = out if name is not None or out is None else out / sweep
         _print_report(results, sweep, folder, choice=choice)
+    return EXIT_OK
+
+
+def watch_report(
+    results: Path,
+    name: str | None,
+    out: Path | None,
+    *,
+    pictures: str | None,
+    formats: tuple[str, ...] | None,
+) -> int:
+    """Keep one report fresh until its sweep is over or Ctrl-C."""
+    from bench.report.watch import Watch, be_nice
+    from bench.report.write import Choice
+
+    if name is None:
+        (name, *others) = _sweeps(results, None)
+        if others:
+            raise ConfigError("--watch takes one sweep", mend=f"There are: {', '.join([name, *others])}.")
+    be_nice()
+    choice = Choice(None if pictures is None else pictures == "all", formats)
+    watch = Watch(results, name, out, choice=choice, tell=lambda text: click.echo(text, err=True))
+    click.echo(f"watching {name} in {results}; Ctrl-C ends it", err=True)
+    try:
+        watch.run()
+    except KeyboardInterrupt:
+        click.echo("bench: no longer watching", err=True)
+        return EXIT_INTERRUPTED
+    _sweeps(results, name)  # nothing was ever run
     return EXIT_OK
 
 

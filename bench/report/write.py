@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ def write_report(
     *,
     choice: Choice = Choice(),
     drawn: dict[str, Files] | None = None,
+    finishing: Callable[[bytes], bytes] | None = None,
 ) -> dict[str, Path]:
     """Write report.html, .md, .tex, .csv and the pictures of one sweep; remove those of its last report
     that it has no more.
@@ -60,6 +62,7 @@ def write_report(
         out: folder; `<results>/reports/<sweep>` if not given.
         drawn: pictures of an earlier report, which are not drawn again where nothing in them changed;
             those of this one are put into it.
+        finishing: what becomes of report.html before it is written.
 
     Returns:
         file name -> path. The frame itself is `frame(results, sweep)`.
@@ -73,6 +76,8 @@ def write_report(
         table = sweep_frame(data)
     with frozen():
         contents = render(data, table, choice, drawn)
+    if finishing is not None:
+        contents["report.html"] = finishing(contents["report.html"])
     before = written.listed(folder)
     # Listed before they are there: what is left by a report that was killed is removed by the next one.
     write_file(folder / written.LIST, written.contents(contents))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import time
 from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.keys import Keys
 
 from bench.report import write_report
+from bench.report.live import refreshing
 from tests.browser.conftest import Browser
 from tests.synthetic import KINDS, build
 
@@ -237,3 +239,20 @@ def test_page_of_200_cells_is_small(tmp_path: Path) -> None:
     built = build(tmp_path, models=models, variants=variants, seeds=(0, 1), items=50, share_times=True)
     assert len(built.manifest["cells"]) >= 200
     assert write_report(tmp_path, "synthetic")["report.html"].stat().st_size <= 2_000_000
+
+
+def test_a_live_page_reloads_itself_and_keeps_its_place(browser: Browser, page: Path, tmp_path: Path) -> None:
+    live = tmp_path / "report.html"
+    live.write_bytes(refreshing(page.read_bytes(), 4, "Live."))
+    browser.open(live)
+    browser.run("window.mark = 1; window.scrollTo(0, 700)")
+    time.sleep(6)  # after the first reload, before the second
+    assert browser.run("return window.mark") is None
+    assert browser.run("return Math.round(window.scrollY)") == 700
+    assert browser.run("return document.querySelector('.live').textContent") == "Live."
+    browser.run("document.querySelector('input').focus(); window.mark = 1")
+    time.sleep(6)
+    assert browser.run("return window.mark") == 1, "it reloaded while somebody was typing"
+    asked, console = browser.logs()
+    assert set(asked) == {live.as_uri()} and console == []
+    browser.open(page)  # which does not reload

@@ -161,7 +161,8 @@ def report(obj: dict[str, Any], /, sweep: str | None, out: Path | None, watch: b
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def compare(obj: dict[str, Any], /, old: str, new: str, **options: Any) -> int:
-    """Compare two runs: sweeps of the results folder, report.csv files, or other results folders.
+    """Compare two runs: sweeps of the results folder, report.csv files, other results folders, or files of
+    pytest-benchmark (.json).
 
     FOLDER:SWEEP names one of several sweeps in a folder.
     """

@@ -233,7 +233,7 @@ def _frame(results: Path, run: str) -> Any:
     if path.is_dir():
         return report.frame(path, sweep if colon else None)
     if path.is_file():
-        return report.read_csv(path)
+        return report.read_pytest_benchmark(path) if path.suffix == ".json" else report.read_csv(path)
     return report.frame(results, _sweeps(results, run)[0])
 
 

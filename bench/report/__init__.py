@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.report.comparing import compare
+    from bench.report.pytest_import import read_pytest_benchmark
     from bench.report.text import comparison_table
     from bench.report.tidy import frame, read_csv
     from bench.report.write import write_report
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 _PLACES = {
     "compare": "bench.report.comparing",
     "read_csv": "bench.report.tidy",
+    "read_pytest_benchmark": "bench.report.pytest_import",
     "frame": "bench.report.tidy",
     "comparison_table": "bench.report.text",
     "write_report": "bench.report.write",
 }
-__all__ = ["compare", "comparison_table", "frame", "read_csv", "write_report"]
+__all__ = ["compare", "comparison_table", "frame", "read_csv", "read_pytest_benchmark", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

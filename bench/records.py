@@ -107,10 +107,13 @@ class Record:
         missing = [name for name in ("kind", "key", "status", "task") if name not in value]
         if missing or value.get("status") not in STATUSES or value.get("kind") not in KINDS:
             raise StoreError(f"not a record (missing or wrong: {missing or 'kind/status'})", where=where)
-        for name, kind in (("task", dict), ("result", dict), ("inputs", dict), ("key", str)):
+        for name, kind in _TYPES.items():
             if name in value and not isinstance(value[name], kind):
                 raise StoreError(f"field {name!r} is not a {kind.__name__}", where=where)
         return cls(**{name: item for name, item in value.items() if name in known})
+
+
+_TYPES = {"task": dict, "result": dict, "inputs": dict, "environment": dict, "key": str}
 
 
 def pack(values: np.ndarray) -> dict[str, Any]:

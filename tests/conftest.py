@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,23 @@ def pytest_configure(config: pytest.Config) -> None:
     shared = ROOT.parent / "shared" / "data"
     if shared.is_dir():
         os.environ.setdefault("BENCH_DATA_DIR", str(shared))
+
+    # Started in a shell's background, the tests and their children would be deaf to Ctrl-C.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _stays_in_its_folder() -> Iterator[None]:
+    """A test that leaves the process in another folder (hls4ml's compile changes it) is to blame itself."""
+    before = Path.cwd()
+    yield
+    try:
+        after = Path.cwd()
+    except FileNotFoundError:
+        after = None
+    os.chdir(before)
+    assert after == before, f"left in {after}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -20,6 +20,8 @@ from bench.steps.keras_io import load_model, save_model
 from bench.steps.training import fresh_network, predict
 from tests.tiny import CNN, MLP, Blobs, run
 
+ROOT = Path(__file__).resolve().parents[2]
+
 pytestmark = pytest.mark.tf
 
 
@@ -75,7 +77,7 @@ def test_a_quantized_network_reads_the_same_in_another_process(quantized: Artifa
         "np.save(sys.argv[2], predict(load_model(Path(sys.argv[1])), x), allow_pickle=False)\n"
     )
     out = quantized.path.parent / "there.npy"
-    subprocess.run([sys.executable, "-c", code, str(quantized.path), str(out)], check=True)
+    subprocess.run([sys.executable, "-c", code, str(quantized.path), str(out)], check=True, cwd=ROOT)
     np.testing.assert_array_equal(np.load(out, allow_pickle=False), here)
     # It is quantized: the float network beside the ranges says something else.
     from bench.steps.keras_io import load_float

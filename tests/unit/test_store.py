@@ -94,6 +94,14 @@ def test_a_record_of_a_newer_version_is_kept_and_said(store: Store) -> None:
     assert path.exists()
 
 
+@pytest.mark.parametrize("name", ["task", "result", "inputs", "environment"])
+def test_a_field_that_is_no_object_is_refused_by_name(name: str) -> None:
+    value = record().to_json()
+    assert Record.from_json(value, "here").key == KEY
+    with pytest.raises(StoreError, match=f"field '{name}' is not a dict"):
+        Record.from_json(value | {name: "x"}, "here")
+
+
 @pytest.mark.parametrize("key", ["../../etc/passwd", "ab", "AB" * 32, KEY + "\n"])
 def test_names_that_leave_the_folder_are_refused(store: Store, key: str) -> None:
     with pytest.raises(StoreError):

@@ -25,19 +25,36 @@ def board() -> None:
 @click.option("--python", default="python3", show_default=True, help="Python there.")
 @click.option("--folder", default="edge-bench", show_default=True, help="Where jobs go there.")
 @click.option("--ssh-option", "ssh_options", multiple=True, metavar="NAME=VALUE", help="As of ssh -o.")
+@click.option(
+    "--loopback",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE.bit",
+    help="An overlay with a FIFO in place of the kernel, timed as a baseline.",
+)
 @click.option("--no-sudo", is_flag=True, help="The agent needs no root there.")
-@click.option("--emulated", is_flag=True, help="That machine has the emulated board, not a real one.")
+@click.option("--emulated", is_flag=True, help="No hardware: an emulated one, there or here.")
 @click.option("--replace", is_flag=True, help="Replace a board of that name.")
 def add(
-    name: str, host: str | None, offline: bool, kind: str, no_sudo: bool, replace: bool, **more: Any
+    name: str,
+    host: str | None,
+    offline: bool,
+    kind: str,
+    loopback: Path | None,
+    no_sudo: bool,
+    emulated: bool,
+    replace: bool,
+    **more: Any,
 ) -> int:
     """Add a board to the inventory. `bench board check` then says what it lacks."""
     from targets.pynq.inventory import Board
     from targets.pynq.inventory import add as put
 
-    if offline == (host is not None):
-        raise click.UsageError("say where it is: --host USER@HOST, or --offline")
-    put(Board(name, host, kind, sudo=not no_sudo, **more), replace=replace)
+    if (host is not None) + offline + (emulated and host is None) != 1:
+        raise click.UsageError("say where it is: --host USER@HOST, --offline, or --emulated for this machine")
+    more["loopback"] = str(loopback.resolve()) if loopback is not None else None
+    board = Board(name, host, kind, sudo=not no_sudo, emulated=emulated, **more)
+    board.loopback_files()
+    put(board, replace=replace)
     click.echo(f"added {name}; next: bench board {'pack SWEEP' if offline else f'check {name}'}")
     return 0
 

@@ -260,7 +260,7 @@ def _record(name: str, entry: Mapping[str, Any], result: Result, job: JobFile) -
     outputs = job.expected.get(item.expected) if item is not None and item.expected is not None else None
     outputs = outputs.astype(np.float32) if outputs is not None else None
     wanted = Expected(entry["against"], outputs, entry["chain"])
-    fill(record, lambda: result_of(name, split, result, wanted, record, item))
+    fill(record, lambda: result_of(name, split, result, wanted, record, job.job))
     return record
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from targets.base import Runner
 if TYPE_CHECKING:
     from bench.records import Record
     from targets.fpga.simulator import Simulator
-    from targets.pynq.job_file import Item
+    from targets.pynq.inventory import Board
+    from targets.pynq.job_file import Job
     from targets.pynq.jobs import ItemSource
     from targets.pynq.result_file import ItemResult, ResultFile
     from targets.pynq.results import Result
@@ -68,7 +69,7 @@ def run_on_board(spec: Mapping[str, Any], store: Store, record: Record) -> dict[
     if name not in done.result.file.items:
         where = f"board {board.name}"
         raise StepError(f"it had not finished after {spec['timeout']:g} s", where=where)
-    return result_of(name, split, done.result, wanted, record, job.job.item(name))
+    return result_of(name, split, done.result, wanted, record, job.job)
 
 
 def name_of(task: Mapping[str, Any], key: str) -> str:
@@ -133,7 +134,9 @@ def source_of(
         ArtifactError: it is gone, or not what its format says.
     """
     from targets.pynq import items
+    from targets.pynq.inventory import get
 
+    board = get(task["options"]["board"])
     artifact = store.input(task["artifact"], inputs)
     x, labels = split.x, np.ascontiguousarray(split.y, dtype=np.int64)
     if wanted.simulator is None or wanted.outputs is None:
@@ -142,16 +145,25 @@ def source_of(
         # codes are wider than float32 can hold: there they are held against the simulation's own float64
         codes = task["options"].get("kernel") == "rtl"
         expected = wanted.simulator.run(x) if codes else wanted.outputs
-        return items.emulated_overlay(name, artifact, x, labels, expected)
+        return _with_loopback(items.emulated_overlay(name, artifact, x, labels, expected), board)
     built = store.read("build", task["artifact"])
     facts = built.result.get("facts", {}) if built is not None else {}
-    return items.built_overlay(
-        name, artifact, facts.get("hardware") or {}, wanted.simulator, x, labels, wanted.outputs
+    hardware = facts.get("hardware") or {}
+    overlay = items.built_overlay(
+        name, artifact, hardware, wanted.simulator, x, labels, wanted.outputs, board.device_part
     )
+    return _with_loopback(overlay, board)
+
+
+def _with_loopback(item: ItemSource, board: Board) -> ItemSource:
+    """With the board's loopback overlay, where it has one and the kernel is reached by a DMA."""
+    if item.facts["interface"]["style"] != "axis_dma":
+        return item
+    return replace(item, files={**item.files, **board.loopback_files()})
 
 
 def result_of(
-    name: str, split: Split, found: Result, wanted: Expected, record: Record, asked: Item | None
+    name: str, split: Split, found: Result, wanted: Expected, record: Record, job: Job
 ) -> dict[str, Any]:
     """`result` of the evaluate record: accuracy by the board's own outputs, the chain of agreement, and
     under `board` what was measured.
@@ -159,9 +171,10 @@ def result_of(
     Raises:
         Unavailable: the board cannot run it. StepError: it failed; `record.result` has what is known.
     """
-    item = found.file.items[name]
+    item, asked = found.file.items[name], job.item(name)
     cycles = asked.cycles.model_dump() if asked is not None and asked.cycles is not None else None
-    told = {**board_facts(found.file, item), "cycles": cycles}
+    protocol = job.protocol.model_dump(mode="json")
+    told = {**board_facts(found.file, item), "cycles": cycles, "protocol": protocol}
     record.environment["agent"] = told["agent"]
     if item.status == "skipped":
         raise Unavailable(str(item.reason), where=f"board {found.file.board.name}")

@@ -80,8 +80,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _own_results_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The results folder of the person who runs the tests must not leak into them."""
+def _own_results_folder(_stays_in_its_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The results folder of the person who runs the tests must not leak into them. (What `monkeypatch` has
+    changed, the working folder too, is undone before the other fixture looks.)"""
     monkeypatch.delenv("BENCH_RESULTS", raising=False)
 
 

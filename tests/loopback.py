@@ -23,6 +23,7 @@ class Loopback:
         home: where commands run. port: of the server. commands: what it was asked for.
         drop_when: connections are cut `drop_after` seconds after a command with this text begins; the
             number of times is `drops`.
+        jump: whether connections to other hosts are passed on; `passed_on`: their ports, as asked for.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,6 +41,7 @@ class Loopback:
         self.authorized, self.known = folder / "authorized", folder / "known_hosts"
         self.commands: list[str] = []
         self.drop_when, self.drop_after, self.drops = "", 0.3, 0
+        self.jump, self.passed_on = False, list[int]()
         self.port = 0
         self._connections: set[Any] = set()
         self._tasks: set[Any] = set()
@@ -92,6 +94,10 @@ class Loopback:
         class Server(asyncssh.SSHServer):
             def connection_made(self, conn: Any) -> None:
                 outer._connections.add(conn)
+
+            def connection_requested(self, dest_host: str, dest_port: int, *origin: Any) -> bool:
+                outer.passed_on.append(dest_port)
+                return outer.jump
 
         return await asyncssh.listen(
             "127.0.0.1",

@@ -36,6 +36,7 @@ _REFUSED = {
     "fit": ("call_overhead", "end_to_end"),
     "windows": ("window_throughput", ""),
     "energy": ("energy", ""),
+    "loopback": ("loopback_time", ""),
 }
 _REFUSED_BATCH = "throughput_batch_"
 

@@ -42,18 +42,11 @@ def _judge(board: Board, facts: Mapping[str, Any]) -> Iterator[Check]:
         value = facts.get(name)
         return one_line(str(value), 120) if value not in (None, "") else None
 
-    python = text("python")
-    old = python is None or _version(python) < (3, 8)
-    yield Check(
-        "Python",
-        not old,
-        python or "not told",
-        "Name a newer one: bench board add --python." if old else None,
-    )
-    numpy = text("numpy")
-    yield Check(
-        "numpy", numpy is not None, numpy or "none", None if numpy else "apt-get install python3-numpy"
-    )
+    # where they are too old or missing, the agent does not start: `scripts.CHECK` tells that
+    for name in ("Python", "numpy"):
+        told = text(name.lower())
+        mend = None if told else "What answers there is not our agent."
+        yield Check(name, told is not None, told or "not told", mend)
     yield _pynq(board, text("pynq"))
     if not board.emulated:
         yield from _hardware(board, facts, text)
@@ -62,9 +55,7 @@ def _judge(board: Board, facts: Mapping[str, Any]) -> Iterator[Check]:
         "TFLite runtime",
         True if tflite else None,
         tflite or "none: TFLite artifacts are skipped",
-        None
-        if tflite
-        else "pip install tflite-runtime==2.13.0 (armv7l, Python 3.10) or ai-edge-litert (aarch64)",
+        None if tflite else _tflite_mend(text("machine") or "", _version(text("python") or "")),
     )
     yield _space(facts.get("free_bytes"))
     holder = facts.get("lock")
@@ -86,6 +77,20 @@ def _pynq(board: Board, version: str | None) -> Check:
     if board.board in ("pynq-z1", "pynq-z2") and _version(version) >= (4,):
         return Check("pynq", False, f"{version} has no Zynq-7000", "pip install 'pynq>=3.0,<4' there.")
     return Check("pynq", True, version)
+
+
+def _tflite_mend(machine: str, python: tuple[int, ...]) -> str:
+    """What to install: not every runtime is made for each processor and Python."""
+    packages: dict[tuple[str, tuple[int, ...]], str] = {
+        ("armv7l", (3, 8)): "tflite-runtime==2.5.0",
+        ("armv7l", (3, 10)): "tflite-runtime==2.13.0",  # later ones want a numpy that is not made for it
+        ("aarch64", (3, 10)): "ai-edge-litert",
+        ("aarch64", (3, 12)): "ai-edge-litert",
+    }
+    named = packages.get((machine, python[:2]))
+    if named is None and machine == "armv7l":
+        return "None is made for its Python: use an image with Python 3.10 (PYNQ 3.0 or 3.1)."
+    return f"There, as root (sudo -i): pip install {named or 'ai-edge-litert (or tflite-runtime)'}"
 
 
 def _hardware(board: Board, facts: Mapping[str, Any], text: Callable[[str], str | None]) -> Iterator[Check]:

@@ -30,6 +30,24 @@ class NoSudo(BoardError):
     about = "sudo"
 
 
+class NoPython(BoardError):
+    """The Python that is named there is missing, or too old for the agent."""
+
+    about = "Python"
+
+
+class NoNumpy(BoardError):
+    """Its Python has no numpy, which the agent needs."""
+
+    about = "numpy"
+
+
+class AgentFailed(BoardError):
+    """It is reached, but the agent does not run there, or makes no sense."""
+
+    about = "agent"
+
+
 class NoSpace(BoardError):
     """Its disk is full."""
 
@@ -89,6 +107,9 @@ _AWAY = (
 )
 
 
+_IMAGES = "that of PYNQ's images is /usr/local/share/pynq-venv/bin/python3"
+
+
 def ssh_error(board: Board, err: str) -> BoardError:
     """What an exit of ssh with code 255 means."""
     at, port = board.destination
@@ -122,6 +143,19 @@ def script_error(board: Board, code: int, err: str, what: str) -> BoardError:
             mend='On the board: echo "$USER ALL=(ALL) NOPASSWD: ALL" | sudo tee /etc/sudoers.d/edge-bench '
             "(or add it with --no-sudo, if nothing there needs root).",
         )
+    if code in (scripts.NO_PYTHON, scripts.OLD_PYTHON):
+        old = f"{board.python} is Python {one_line(said, 40)}; the agent needs 3.8 or newer"
+        return NoPython(
+            old if code == scripts.OLD_PYTHON else f"there is no {board.python}",
+            where=where,
+            mend=f"Name one: bench board add {board.name} --replace … --python PATH; {_IMAGES}.",
+        )
+    if code == scripts.NO_NUMPY:
+        return NoNumpy(
+            f"{board.python} has no numpy ({one_line(said, 200)})",
+            where=where,
+            mend=f"On the board: apt-get install python3-numpy; or name another Python: --python; {_IMAGES}.",
+        )
     if code == scripts.NO_SPACE or "No space left" in said:
         return NoSpace(
             f"no space: {one_line(said, 200)}",
@@ -129,9 +163,11 @@ def script_error(board: Board, code: int, err: str, what: str) -> BoardError:
             mend=f"Delete what is old there, such as {board.folder}/jobs/ of jobs that are done.",
         )
     if code == scripts.NO_FOLDER:
-        return BoardError(f"its folder {board.folder} cannot be used", where=where, mend=last)
+        return AgentFailed(f"its folder {board.folder} cannot be used", where=where, mend=last)
     if code == scripts.NO_TOOL:
-        return BoardError(one_line(said), where=where, mend="There: apt-get install util-linux coreutils tar")
+        return AgentFailed(
+            one_line(said), where=where, mend="There: apt-get install util-linux coreutils tar"
+        )
     if code == scripts.OTHER:
         return BoardError(f"{what}: files there are missing or changed", where=where, mend="Run it again.")
-    return BoardError(f"{what} (exit code {code})", where=where, mend=last)
+    return AgentFailed(f"{what} (exit code {code})", where=where, mend=last)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import ConfigError, did_you_mean
+from targets.fpga.parts import BOARDS
 
 VERSION, MAX_BYTES, MAX_BOARDS = 1, 1 << 20, 1000
 EMULATED = "emulated"
@@ -28,6 +29,7 @@ _HOST = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
 _PLACE = re.compile(r"/?[A-Za-z0-9_.][A-Za-z0-9_.+-]*(?:/[A-Za-z0-9_.][A-Za-z0-9_.+-]*)*")
+_BIT = re.compile(r"/[^\x00-\x1f\x7f]{1,4000}\.bit")
 _OPTION = re.compile(r"([A-Za-z]{2,40})=([^\x00-\x1f\x7f]{1,500})")
 #: options of ssh that would undo what keeps a connection safe, with the values that do
 _FORBIDDEN = {
@@ -48,6 +50,8 @@ class Board:
         part: of its FPGA, where the user says it.
         python: on the board. folder: on the board, from the user's home; jobs go there.
         ssh_options: `Name=value`, as of ssh's -o.
+        loopback: path of a .bit on this machine, its .hwh beside it: the DMA with a FIFO in place of the
+            kernel, timed as a baseline.
         sudo: whether the agent needs root there (pynq does).
         emulated: it has no hardware: jobs for the emulated board only.
     """
@@ -61,6 +65,7 @@ class Board:
     ssh_options: tuple[str, ...] = ()
     sudo: bool = True
     emulated: bool = False
+    loopback: str | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -79,6 +84,29 @@ class Board:
         user = f"{found['user']}@" if found["user"] else ""
         return user + (found["host"] or found["six"]), found["port"]
 
+    @property
+    def device_part(self) -> str | None:
+        """Its FPGA: as the user names it, else that of its kind; None: not known."""
+        return self.part or BOARDS.get(self.board)
+
+    def loopback_files(self) -> dict[str, Path]:
+        """The loopback overlay by the names that the agent knows; empty where there is none.
+
+        Raises:
+            ConfigError: one of its files is missing.
+        """
+        if self.loopback is None:
+            return {}
+        path = Path(self.loopback)
+        found = {f"loopback{suffix}": path.with_suffix(suffix) for suffix in (".bit", ".hwh")}
+        if missing := [str(path) for path in found.values() if not path.is_file()]:
+            raise ConfigError(
+                f"{missing[0]} of its loopback is missing",
+                where=f"board {self.name}",
+                mend="bit and hwh lie side by side, called alike; or add the board anew: --replace.",
+            )
+        return found
+
 
 def check(board: Board) -> None:
     """Raises ConfigError: a name, host or option that is not safe, or makes no sense."""
@@ -90,7 +118,9 @@ def check(board: Board) -> None:
         value = getattr(board, field.name)
         kinds = {"sudo": bool, "emulated": bool, "ssh_options": tuple}
         wanted: Any = kinds.get(field.name, str)
-        if not isinstance(value, wanted) and not (value is None and field.name in ("host", "part")):
+        if not isinstance(value, wanted) and not (
+            value is None and field.name in ("host", "part", "loopback")
+        ):
             raise refuse(f"{field.name} is {type(value).__name__}", f"It is a {wanted.__name__}.")
     if not _NAME.fullmatch(board.name):
         raise refuse("this is no name for a board", "Use letters, digits, _ . and -.")
@@ -106,6 +136,8 @@ def check(board: Board) -> None:
         raise refuse(
             "python and folder are paths without blanks, `..` and shell characters", "Write them plainly."
         )
+    if board.loopback is not None and not _BIT.fullmatch(board.loopback):
+        raise refuse("its loopback is no whole path of a .bit", "Write --loopback FILE.bit.")
     for option in board.ssh_options:
         found = _OPTION.fullmatch(option) if isinstance(option, str) else None
         if found is None:

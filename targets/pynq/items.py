@@ -98,12 +98,14 @@ def built_overlay(
     x: np.ndarray,
     labels: np.ndarray,
     expected: np.ndarray,
+    part: str | None,
 ) -> ItemSource:
     """An overlay that the vendor's tools built for VivadoAccelerator.
 
     Args:
         hardware: what the reports of the build say (facts of step `build_overlay`).
         simulator: the C simulation of the same network.
+        part: of the board that it is for, where it is known.
     """
     timing, cycles = _part(hardware, "timing"), _part(hardware, "cycles")
     facts: dict[str, Any] = {
@@ -113,10 +115,11 @@ def built_overlay(
             "clock_estimate_ns": _number(timing.get("clock_estimate_ns")),
             "clock_target_ns": _number(cycles.get("clock_target_ns")),
             "wns_ns": _number(timing.get("wns_ns")),
+            "part": part,
         },
     }
-    latency, interval = _number(cycles.get("cycles_max")), _number(cycles.get("interval_max"))
-    if latency is not None and interval is not None:
+    latency, interval = _number(cycles.get("cycles_max")), _number(cycles.get("interval_min"))
+    if latency is not None and interval is not None:  # the least: a bound that no true time is below
         source = "cosim" if cycles.get("source") == "cosim" else "csynth"
         facts["cycles"] = {"latency": int(latency), "interval": int(interval), "source": source}
     return ItemSource(name, "overlay", _pair(artifact), x, expected, labels, facts)

@@ -6,12 +6,14 @@ whoever comes back after a lost connection can tell "still running" from "ended"
 without asking again and again (which would disturb the measurement).
 
 Exit codes of ours: 90 no such folder, 91 sudo asks for a password, 92 no space, 93 it is running already,
-94 what came is not what was sent, 95 a tool is missing, 97 still running. None is ssh's (255) or the agent's.
+94 what came is not what was sent, 95 a tool is missing, 96 there is no such Python, 97 still running, 98 its
+Python is too old, 99 it has no numpy. None is ssh's (255) or the agent's.
 """
 
 from __future__ import annotations
 
 NO_FOLDER, NO_SUDO, NO_SPACE, RUNNING, OTHER, NO_TOOL, WAITING = 90, 91, 92, 93, 94, 95, 97
+NO_PYTHON, OLD_PYTHON, NO_NUMPY = 96, 98, 99
 
 #: The environment of a PYNQ image, then the program. Functions that other scripts begin with.
 _COMMON = r"""
@@ -30,12 +32,36 @@ as_needed() { # sudo|no program arguments…: as root where that is needed, in t
 }
 """
 
+#: Whether the agent can start at all. For any Python, down to 2: an older one would not even read its text.
+_PROBE = r"""
+probe='import sys
+if sys.version_info < (3, 8):
+    sys.stderr.write("%d.%d.%d\n" % sys.version_info[:3])
+    sys.exit(98)
+try:
+    import numpy
+except ImportError:
+    sys.stderr.write("%s\n" % sys.exc_info()[1])
+    sys.exit(99)'
+probed() { # sudo|no python
+  local code=0
+  ( as_needed "$1" "$2" -c "$probe" ) || code=$?
+  case $code in
+    0) ;;
+    126|127) exit 96 ;;
+    *) exit "$code" ;;
+  esac
+}
+"""
+
 #: folder sudo python agent-options…: `agent.py --check`
 CHECK = (
     _COMMON
+    + _PROBE
     + r"""
 cd -- "$1" || exit 90
 how=$2 python=$3; shift 3
+probed "$how" "$python"
 as_needed "$how" "$python" agent.py --check "$@"
 """
 )
@@ -80,13 +106,12 @@ else echo none; fi
 #: folder sha256 sudo python agent-options…: starts the agent so that it outlives this connection
 START = (
     _COMMON
+    + _PROBE
     + r"""
 cd -- "$1" || exit 90
 echo "$2  job.tar.gz" | sha256sum -c --status || exit 94
 how=$3 python=$4; shift 4
-if [ "$how" = sudo ] && [ "$(id -u)" != 0 ]; then
-  sudo -n true 2>/dev/null || { echo "sudo asks for a password" >&2; exit 91; }
-fi
+probed "$how" "$python"
 exec 9>run.lock
 flock -n 9 || exit 93
 rm -f code result.tar.gz

@@ -91,13 +91,15 @@ class Shell:
         """
         command = self.command(script, arguments)
         until = time.monotonic() + seconds
-        environment = {**os.environ, "LC_ALL": "C"}
+        # Not even a jump host, which takes none of our options, may ask for a password or a host key.
+        environment = {**os.environ, "LC_ALL": "C", "SSH_ASKPASS_REQUIRE": "never"}
         with subprocess.Popen(
             command,
             stdin=stdin if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
+            start_new_session=self.board.host is not None,
         ) as process:
             assert process.stdout is not None and process.stderr is not None
             try:

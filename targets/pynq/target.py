@@ -97,6 +97,11 @@ class Pynq(OnBoard):
     Options: ClassVar[type[TargetOptions]] = PynqOptions
     also: ClassVar[tuple[str, ...]] = ("pynq_tflite",)
 
+    def identity(self, options: dict[str, Any]) -> dict[str, Any]:
+        loopback = _board(options).loopback_files()
+        more = {"loopback": _digest(tuple(loopback.values()))} if loopback else {}
+        return {**super().identity(options), **more}
+
     def finish(self, options: Any) -> tuple[StepSpec, ...]:
         """The C simulation behind an emulated overlay, or what target `fpga` builds for the board."""
         chosen = PynqOptions(**options)
@@ -109,7 +114,7 @@ class Pynq(OnBoard):
             style: Literal["axis_dma", "m_axi"] = (
                 "axis_dma" if chosen.backend == "VivadoAccelerator" else "m_axi"
             )
-            params = EmulateOverlayParams(style=style, part=board.part or EmulateOverlayParams().part)
+            params = EmulateOverlayParams(style=style, part=board.device_part or EmulateOverlayParams().part)
             last = StepSpec("emulate_overlay", params.model_dump(mode="json"))
             return (*self._csim(chosen), last)
         from targets.fpga.vendor import SUPPORTED, VendorBuild, VendorOptions
@@ -136,7 +141,7 @@ class Pynq(OnBoard):
         if not board.emulated or chosen.backend != "VivadoAccelerator":
             raise Unavailable("kernel: rtl is for emulated boards, and their overlays with a DMA")
         rtl = Rtl().finish(RtlOptions(synthesize=False).model_dump(mode="json"))[-1]
-        params = EmulateRtlOverlayParams(part=board.part or EmulateRtlOverlayParams().part)
+        params = EmulateRtlOverlayParams(part=board.device_part or EmulateRtlOverlayParams().part)
         last = StepSpec("emulate_rtl_overlay", params.model_dump(mode="json"))
         return (*self._csim(chosen), rtl, last)
 

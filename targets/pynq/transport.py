@@ -23,7 +23,14 @@ from typing import IO, Any, TypeVar
 from bench.errors import ArtifactError, ConfigError
 from targets.pynq import scripts
 from targets.pynq.archive import MAX_ARCHIVE
-from targets.pynq.board_errors import BoardBusy, BoardError, BoardLost, BoardUnreachable, script_error
+from targets.pynq.board_errors import (
+    AgentFailed,
+    BoardBusy,
+    BoardError,
+    BoardLost,
+    BoardUnreachable,
+    script_error,
+)
 from targets.pynq.environment import board_python
 from targets.pynq.inventory import Board
 from targets.pynq.jobs import JobFile
@@ -99,7 +106,7 @@ class Remote:
             if not isinstance(found, dict):
                 raise ValueError("no object")
         except (ValueError, RecursionError) as error:
-            raise BoardError(
+            raise AgentFailed(
                 f"the agent's answer cannot be read ({error})",
                 where=self._where,
                 mend=f"It said: {one_line(done.out, 200)}",

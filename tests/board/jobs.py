@@ -220,3 +220,13 @@ def run(
             finally:
                 os.fsync = fsync
     return Run(code, said.getvalue(), folder)
+
+
+def hwmon(root: Path, chips: dict[str, dict[str, str]]) -> Path:
+    """A folder as /sys/class/hwmon: files by the name of their chip."""
+    for index, (name, files) in enumerate(chips.items()):
+        folder = root / f"hwmon{index}"
+        folder.mkdir(parents=True)
+        for file, text in {"name": name, **files}.items():
+            (folder / file).write_text(text + "\n")
+    return root

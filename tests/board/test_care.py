@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -187,3 +188,88 @@ def test_results_are_copies(tmp_path: Path) -> None:
     kept, _ = lean.call(x[0])
     lean.call(x[1])
     np.testing.assert_array_equal(kept, 2 * x[0])
+
+
+def without_hardware(ip: dict[str, Any], name: str = "block") -> Any:
+    return SimpleNamespace(ip_dict={name: {"phys_addr": 0, "addr_range": 0x1000, **ip}})
+
+
+def plain_pynq(first: int = 4) -> Any:
+    """Memory and registers that are plain arrays; `first`: what register 0 says."""
+    registers = np.array([first] + [0] * 30)
+    return SimpleNamespace(
+        allocate=lambda shape, dtype: np.zeros(shape, dtype),
+        MMIO=lambda place, size: SimpleNamespace(array=registers),
+    )
+
+
+WIRE = {"inputs": 4, "outputs": 4, "input_dtype": "float32", "output_dtype": "float32"}
+
+
+def test_a_dma_with_scatter_gather_is_refused() -> None:
+    overlay = without_hardware({"parameters": {"C_INCLUDE_SG": "1", "c_sg_length_width": "26"}})
+    item = {"interface": {**WIRE, "style": "axis_dma", "dma": "block"}}
+    with pytest.raises(agent.ItemError, match="scatter-gather"):
+        agent.make_driver(agent.Board(), plain_pynq(), overlay, item, 2)
+
+
+def test_kernels_that_are_not_known() -> None:
+    registers = {"CTRL": {"address_offset": 0}, "batch_size": {"address_offset": 0x10}}
+    item = {"interface": {**WIRE, "style": "m_axi", "kernel": "block"}}
+
+    def made(*pointers: str) -> Any:
+        offsets = {f"{name}_{half}": {"address_offset": 0x18 + 12 * place + 4 * (half - 1)}
+                   for place, name in enumerate(pointers) for half in (1, 2)}  # fmt: skip
+        overlay = without_hardware({"registers": {**registers, **offsets}})
+        return agent.make_driver(agent.Board(), plain_pynq(), overlay, item, 2)
+
+    for pointers in ((), ("a",), ("a", "b", "c")):
+        with pytest.raises(agent.ItemError, match="one input, one output and batch_size are known"):
+            made(*pointers)
+    # in the order of their registers, unless their names say otherwise
+    assert made("x", "y")._pointers == [6, 9] and made("layer5_out", "x")._pointers == [9, 6]
+    with pytest.raises(agent.ItemError, match="interface 'pcie' is not known"):
+        agent.make_driver(agent.Board(), plain_pynq(), None, {"interface": {"style": "pcie"}}, 2)
+
+
+def test_buffers_lie_where_the_dma_can_reach_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = object.__new__(agent.Driver)
+    found.check_address(SimpleNamespace(physical_address=0x1008), 64)
+    with pytest.raises(agent.ItemError, match="0x1004 is not aligned to 64 bits"):
+        found.check_address(SimpleNamespace(physical_address=0x1004), 64)
+    maker = Maker(tmp_path)
+    maker.overlay("a")
+    widths: list[int] = []
+    monkeypatch.setattr(agent.Driver, "check_address", lambda self, buffer, width: widths.append(width))
+    assert run(maker.write(), tmp_path).code == 0 and widths == [32, 32]
+
+
+def test_labels_of_another_set(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.overlay("a")
+    path = maker.job / "data" / "x_labels.npy"
+    np.save(path, np.load(path)[1:], allow_pickle=False)
+    item = run(maker.write(), tmp_path).item("a")
+    assert item["status"] == "failed" and item["reason"] == "149 labels for 150 inputs"
+
+
+def test_the_result_belongs_to_who_asked_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pynq needs root, so the agent is run by sudo; its result is not root's."""
+    given: list[tuple[str, int, int]] = []
+    monkeypatch.setenv("SUDO_UID", "1234")
+    monkeypatch.setenv("SUDO_GID", "4321")
+    monkeypatch.setattr(os, "chown", lambda *what: given.append(what))
+    maker = Maker(tmp_path)
+    maker.overlay("a")
+    assert run(maker.write(), tmp_path).code == 0
+    assert given == [(str(tmp_path / "result.tar.gz"), 1234, 4321)]
+
+
+def test_the_fabric_is_left_in_peace_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DMA that was given up is reset, so that it writes into no memory that is somebody else's by then."""
+    maker = Maker(tmp_path)
+    maker.overlay("a")
+    calls: list[str] = []
+    _recorded(monkeypatch, agent.DmaDriver, "stop", calls)
+    assert run(maker.write(), tmp_path, faults="stuck_stream").item("a")["status"] == "timeout"
+    assert calls == ["stop"]

@@ -24,7 +24,7 @@ from targets.pynq import agent
 from targets.pynq.emulated import device as module
 from targets.pynq.emulated import hwh
 from targets.pynq.emulated.kernels import KernelError, Program
-from tests.board.jobs import AGENT, ROOT, Maker, run
+from tests.board.jobs import AGENT, ROOT, Maker, hwmon, run
 
 # ---------------------------------------------------------------- numbers on the wire
 
@@ -299,15 +299,6 @@ def test_program_that_fails(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- power
 
 
-def hwmon(root: Path, chips: dict[str, dict[str, str]]) -> Path:
-    for index, (name, files) in enumerate(chips.items()):
-        folder = root / f"hwmon{index}"
-        folder.mkdir(parents=True)
-        for file, text in {"name": name, **files}.items():
-            (folder / file).write_text(text + "\n")
-    return root
-
-
 def test_rails(tmp_path: Path) -> None:
     root = hwmon(tmp_path / "hwmon", {
         "ina226": {"power1_input": "2500000", "in1_input": "12000", "curr1_input": "208"},
@@ -345,64 +336,7 @@ def test_sensors_of_this_machine_are_not_the_emulated_boards(tmp_path: Path) -> 
     assert done.item()["energy"] is None and done.result["board"]["sensors"] == []
 
 
-# ---------------------------------------------------------------- TFLite, windows, check
-
-FAKE_RUNTIME = """
-import numpy as np
-class Interpreter:
-    def __init__(self, model_path, num_threads):
-        assert num_threads == 1 and open(model_path).read() == "model"
-    def allocate_tensors(self): pass
-    def get_input_details(self):
-        return [dict(shape=[1, 4, 3], index=0, dtype=np.int8, quantization=(0.0625, 0))]
-    def get_output_details(self): return [dict(index=1, dtype=np.int8, quantization=(0.5, 3))]
-    def set_tensor(self, index, value):
-        assert value.dtype == np.int8 and value.shape == (1, 4, 3)
-        self.x = value
-    def invoke(self): self.y = (self.x.reshape(1, -1)[:, :3] // 4 + 3).astype(np.int8)
-    def get_tensor(self, index): return self.y
-"""
-
-
-def tflite_job(folder: Path, emulated: bool) -> Path:
-    maker = Maker(folder, emulated=emulated)
-    (folder / "model.tflite").write_text("model")
-    digest = maker.file(folder / "model.tflite")
-    x = maker._inputs()
-    raw = (x * 16).reshape(len(x), -1)[:, :3].astype(np.int8) // 4
-    maker.items.append({
-        "id": "tiny/int8/seed0", "kind": "tflite", "files": {"model.tflite": digest},
-        "data": "x", "interface": None, "expected": maker.array("e", raw.astype(np.float32) * 0.5),
-        "clock_mhz": None, "cycles": None, "sanity": {}, "exact": True,
-    })  # fmt: skip
-    return maker.write()
-
-
-@pytest.mark.parametrize("emulated", [False, True])
-def test_tflite(emulated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = tmp_path / "site" / "tflite_runtime"
-    runtime.mkdir(parents=True)
-    (runtime / "__init__.py").touch()
-    (runtime / "interpreter.py").write_text(FAKE_RUNTIME)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    done = run(tflite_job(tmp_path, emulated), tmp_path, "--lock", str(tmp_path / "lock"), emulator=emulated,
-               own_process=True)  # fmt: skip
-    item = done.item("tiny/int8/seed0")
-    assert (
-        done.code == 0 and item["agreement"]["bit_exact"] and item["runtime"] == "tflite_runtime.interpreter"
-    )
-    if emulated:  # this machine's processor is not the board's
-        assert item["phases"] == {} and "no processor of its own" in item["refused"][0]["reason"]
-    else:
-        assert item["phases"]["execute"]["n"] == 20 and done.result["origin"] == "measured"
-
-
-def test_no_tflite_runtime(tmp_path: Path) -> None:
-    if any(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tflite_runtime", "tensorflow")):
-        pytest.skip("there is one")
-    done = run(tflite_job(tmp_path, True), tmp_path)
-    item = done.item("tiny/int8/seed0")
-    assert item["status"] == "skipped" and "pip install tflite-runtime" in item["reason"]
+# ---------------------------------------------------------------- windows, check
 
 
 def test_windows(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def test_hosts(host: str) -> None:
         {"ssh_options": ('StrictHostKeyChecking="no"',)}, {"ssh_options": ("StrictHostKeyChecking==no",)},
         {"ssh_options": ("BatchMode=no",)}, {"ssh_options": ("User=a\nb",)}, {"ssh_options": "User=a"},
         {"sudo": "yes"}, {"host": 5},
+        {"loopback": "echo.bit"}, {"loopback": "/a\nb.bit"}, {"loopback": "/x.bin"},
     ],
 )  # fmt: skip
 def test_entries_that_are_not_safe(field: dict[str, Any]) -> None:
@@ -171,6 +172,38 @@ def test_commands_of_the_inventory(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["board", "rm", "z2"]) == 0
     assert run_cli(["board", "rm", "z2"]) == 2
     assert run_cli(["board", "check", "z2"]) == 2
+
+
+def test_an_emulated_board_of_another_kind_on_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["board", "add", "zu", "--board", "zcu102", "--emulated"]
+    for more in (["--offline"], ["--host", "x", "--offline"]):
+        assert run_cli([*line, *more]) == 2
+        assert "or --emulated for this machine" in capsys.readouterr().err
+    assert run_cli(line) == 0
+    found = get("zu")
+    assert found.emulated and found.host is None and not found.offline
+    assert (found.part, found.device_part) == (None, "xczu9eg-ffvb1156-2-e")
+    assert Board("x", "x", "zcu102", "xczu1cg").device_part == "xczu1cg"
+    assert Board("x", "x", "mine").device_part is None
+    assert run_cli(["board", "ls"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["zu", "zcu102", "emulated"]
+
+
+def test_a_loopback_overlay_of_a_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("echo.bit").write_bytes(b"bit")
+    line = ["board", "add", "z2", "--host", "z2", "--board", "pynq-z2", "--loopback", "echo.bit"]
+    assert run_cli(line) == 2
+    assert "echo.hwh of its loopback is missing" in capsys.readouterr().err and "z2" not in load()
+    Path("echo.hwh").write_bytes(b"hwh")
+    assert run_cli(line) == 0
+    places = {f"loopback{suffix}": tmp_path / f"echo{suffix}" for suffix in (".bit", ".hwh")}
+    assert get("z2").loopback_files() == places and get(EMULATED).loopback_files() == {}
+    Path("echo.bit").unlink()
+    with pytest.raises(ConfigError, match=r"echo\.bit of its loopback is missing"):
+        get("z2").loopback_files()
 
 
 def test_import_shows_what_is_in_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

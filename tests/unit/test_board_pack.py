@@ -324,7 +324,7 @@ def test_tflite_models_are_packed_too(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_board_without_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["board", "add", "desk", "--board", "pynq-z2"]) == 2
-    assert "--host USER@HOST, or --offline" in capsys.readouterr().err
+    assert "--host USER@HOST, --offline, or --emulated" in capsys.readouterr().err
     assert run_cli(["board", "add", "desk", "--board", "pynq-z2", "--offline"]) == 0
     assert get("desk").offline and "bench board pack" in capsys.readouterr().out
     assert run_cli(["board", "check", "desk"]) == 1

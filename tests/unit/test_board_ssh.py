@@ -16,7 +16,6 @@ import asyncssh
 import pytest
 
 from bench.errors import ArtifactError, ConfigError
-from targets.pynq.board_checks import check_board
 from targets.pynq.board_errors import BoardBusy, BoardError, BoardLost, BoardUnreachable
 from targets.pynq.inventory import Board
 from targets.pynq.jobs import JobFile
@@ -235,39 +234,6 @@ def test_jobs_of_other_kinds_of_boards_are_refused(server: Loopback, job: JobFil
     with pytest.raises(ConfigError, match="for pynq-z2, loop is a zcu104"):
         remote(server, board="zcu104", emulated=False).run(real, tmp_path / "r.tar.gz", seconds=60)
     assert not server.commands
-
-
-def test_checks(server: Loopback) -> None:
-    def look(**changes: Any) -> dict[str, Any]:
-        behave(server, check={**CHECK, **changes})
-        board = board_of(server, emulated=False)
-        return {item.name: item for item in check_board(board, lambda board: Remote(board, agent=AGENT))}
-
-    fine = look()
-    assert all(item.passed is not False for item in fine.values()), fine
-    assert fine["power rails"].passed is None and "external meter" in (fine["power rails"].mend or "")
-    bad = look(
-        python="3.7.1", numpy=None, pynq="4.0.0", root=False, XILINX_XRT=None, board="ZCU104", clock_mhz=None,
-        tflite=None, free_bytes=1000, lock={"user": "ada\x1b[31m", "job": "x"}, problems=["no device"],
-    )  # fmt: skip
-    failed = {name for name, item in bad.items() if item.passed is False}
-    assert failed == {"Python", "numpy", "pynq", "root", "XRT", "kind", "clock", "space", "free to use"}
-    assert all(item.mend for name, item in bad.items() if name in failed)
-    assert bad["clock"].mend == "no device" and "\x1b" not in bad["free to use"].detail
-    odd = look(
-        python=[1], sensors="x", free_bytes="much", clock_mhz=True, board=None, problems=None, lock="x"
-    )
-    assert odd["space"].passed is None and odd["clock"].passed is False
-    server.tool("id", "#!/bin/sh\necho 1000\n")
-    server.tool("sudo", "#!/bin/sh\nexit 1\n")
-    rootless = look()
-    assert list(rootless) == ["reachable", "sudo"] and rootless["sudo"].passed is False
-    server.stop()
-    try:
-        (gone,) = look().values()
-        assert gone.name == "reachable" and gone.passed is False and gone.mend
-    finally:
-        server.start()
 
 
 def test_nothing_that_a_user_or_a_board_says_becomes_a_command(server: Loopback, tmp_path: Path) -> None:

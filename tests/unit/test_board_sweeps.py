@@ -29,7 +29,7 @@ from bench.store import Store
 from bench.tasks import Plan
 from targets.fpga.fixed import FixedPoint, FixedType, Reference, inputs_digest
 from targets.pynq.environment import board_python
-from targets.pynq.inventory import Board, add
+from targets.pynq.inventory import Board, add, get
 from targets.pynq.items import item_id
 from targets.pynq.job_file import ID
 
@@ -182,20 +182,23 @@ class Bench:
         self.folder = folder
         self.x = DATASETS.get("digits").load().test.x
 
-    def spec(self, factor: float = 0.5, preset: str = "quick", style: str = "axis_dma") -> dict[str, Any]:
+    def spec(
+        self, factor: float = 0.5, preset: str = "quick", style: str = "axis_dma", board: str = "emulated"
+    ) -> dict[str, Any]:
         number = sum(1 for _ in self.folder.glob("csim*"))
         made = self.folder / f"csim{number}"
         simulation(made, self.x, factor)
         out = self.store.temporary()
         step = STEPS.get("emulate_overlay")
         parent = Artifact(made, "csim", "0" * 64, {})
-        context = StepContext(MODELS.get("digits_mlp"), step.Params(style=style), 0, parent, None, out)
+        params = step.Params(style=style, part=get(board).device_part)
+        context = StepContext(MODELS.get("digits_mlp"), params, 0, parent, None, out)
         outcome = step.run(context)
         assert all(check.passed for check in outcome.checks)
         digest = self.store.add_artifact(out)
         build = f"{number:064x}"
         self.store.write(Record("build", build, "ok", {"kind": "build"}, {"artifact": digest}))
-        options = TARGETS.get("pynq").Options(board="emulated", preset=preset).model_dump(mode="json")
+        options = TARGETS.get("pynq").Options(board=board, preset=preset).model_dump(mode="json")
         task = {
             "kind": "evaluate", "model": "digits_mlp", "seed": 0, "target": "pynq", "options": options,
             "artifact": build,
@@ -235,6 +238,18 @@ def test_a_cell_on_the_emulated_board(bench: Bench, style: str) -> None:
     assert (bench.store.root / "boards" / f"{spec['key']}.tar.gz").is_file()
     assert record.environment["agent"]["sha256"] == told["agent"]["sha256"]
     json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.parametrize("kind, part", [("zcu102", "zu9eg"), ("kv260", "zu9eg"), ("pynq-z1", "7z020")])
+def test_emulated_boards_of_other_kinds(kind: str, part: str, bench: Bench) -> None:
+    """Their processing system is that of the family; so is the part in the bitstream."""
+    add(Board("other", None, kind, emulated=True))
+    found = plan("other", bench.folder)
+    steps = [task.task for task in found.tasks.values() if task.task.get("step") == "emulate_overlay"]
+    assert {step["params"]["part"] for step in steps} == {get("other").device_part}
+    told = bench.run(bench.spec(board="other"))[0]["board"]
+    assert told["board"]["part"].removeprefix("xc").startswith(part) and told["refused"] == []
+    assert told["fabric_clock_mhz"] == pytest.approx(100.0, rel=1e-4)
 
 
 def test_a_failed_item_keeps_what_is_known(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,6 +169,15 @@ def test_nothing_that_an_emulated_board_gave_is_called_measured() -> None:
         assert "pynq[board=emulated]" in " ".join(line for line in heads if line.startswith("variant"))
 
 
+def test_percentiles_of_a_board_rest_on_5000_calls_of_the_lean_path() -> None:
+    rows = frame("digits_board")
+    there = rows[rows.target.str.startswith("pynq[") & rows.seed.notna() & (rows.status == "ok")]
+    phases = there[there.metric.str.startswith("phase_") & (there.scope != "load")]
+    assert len(phases) == 21 * 6 * 3 and set(phases.n) == {5000} and set(phases.origin) == {"modelled"}
+    accesses = there[there.metric == "register_accesses"].groupby("scope").value
+    assert (accesses.max()["lean"], accesses.min()["stock"]) == (3, 20)
+
+
 @pytest.mark.parametrize(
     ("sweep", "model"),
     [("mnist", "mnist_mlp"), ("mnist", "mnist_cnn"), ("fashion_mnist", "fashion_mlp")],

@@ -61,6 +61,17 @@ def test_two_pictures_for_each_board_that_say_their_origin(drawn: dict[str, Plan
         assert plan.title in words(plan) and plan.title in plan.description
 
 
+def test_no_picture_has_measured_and_modelled_times(tmp_path: Path) -> None:
+    """Whatever a label says: the record decides."""
+    build(tmp_path, variants=FEW)
+    add_board(tmp_path, DESK, {"qat": told("modelled")})
+    found = plans(tmp_path)
+    for origin, names in (("measured", ("baseline", "ptq")), ("modelled", ("qat",))):
+        assert found[f"m-board-phases-pynq-board-desk-{origin}"].data.names == names
+        lines = found[f"m-board-batch-pynq-board-desk-{origin}"].data.lines
+        assert tuple(name for line in lines for name in line.names) == names
+
+
 def test_phases_are_stacked_in_their_order(drawn: dict[str, Plan]) -> None:
     data = drawn["m-board-phases-pynq-board-desk-measured"].data
     assert data.names == ("baseline", "ptq", "qat")  # dq has no design

@@ -67,8 +67,8 @@ ULTRASCALE = Soc("zynquplus", "zynq_ultra_ps_e", "M_AXI_HPM0_FPD", 1500.0, "zu9e
 
 
 def soc_of(part: str) -> Soc:
-    """The processing system of a part: `xc7z020clg400-1`, `xczu3eg-sbva484-1-i`."""
-    return ULTRASCALE if part.lower().removeprefix("xc").startswith("zu") else ZYNQ
+    """The processing system of a part: `xc7z020clg400-1`, `xczu3eg-sbva484-1-i`, Kria's `xck26-sfvc784`."""
+    return ULTRASCALE if part.lower().removeprefix("xc").startswith(("zu", "k2")) else ZYNQ
 
 
 def write_overlay(

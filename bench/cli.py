@@ -188,19 +188,31 @@ def ls(obj: dict[str, Any], /, what: str, as_json: bool) -> int:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["csv", "parquet", "pytest-benchmark"]),
+    type=click.Choice(["csv", "parquet", "pytest-benchmark", "mlflow"]),
     default="csv",
     show_default=True,
 )
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write."
+    "--tracking-uri",
+    metavar="URI",
+    help="Of MLflow.  [default: MLFLOW_TRACKING_URI, else mlflow/mlflow.db in the results folder]",
 )
 @click.pass_obj
-def export(obj: dict[str, Any], /, sweep: str, format_: str, output: Path) -> int:
-    """Write the tidy frame of a run sweep as CSV or Parquet, or its latencies for pytest-benchmark."""
+def export(
+    obj: dict[str, Any], /, sweep: str, format_: str, output: Path | None, tracking_uri: str | None
+) -> int:
+    """Write the tidy frame of a run sweep as CSV or Parquet, its latencies for pytest-benchmark, or a run for
+    each cell to MLflow."""
     from bench.commands import export_sweep
 
-    return export_sweep(obj["results"], sweep, format_, output)
+    if format_ == "mlflow" and output is not None:
+        raise click.UsageError("MLflow takes no --output, but --tracking-uri.")
+    if format_ != "mlflow" and output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
+    if format_ != "mlflow" and tracking_uri is not None:
+        raise click.UsageError("--tracking-uri is for --format mlflow.")
+    return export_sweep(obj["results"], sweep, format_, output, tracking_uri)
 
 
 @cli.command()

@@ -178,23 +178,17 @@ def _print_report(
     """
     from bench import report
     from bench.report.write import Choice
+    from bench.report.written import same_numbers
 
     frame = report.frame(results, sweep)
     folder = out or results / "reports" / sweep
     page = folder / "report.html"
-    if not (only_if_changed and page.exists() and _same_numbers(frame, folder / "report.csv")):
+    if not (only_if_changed and page.exists() and same_numbers(frame, folder / "report.csv")):
         page = report.write_report(results, sweep, folder, choice=choice or Choice())["report.html"]
     click.echo(report.comparison_table(frame, width=shutil.get_terminal_size((100, 24)).columns))
     click.echo(
         f"\nReport: {page} (tables: {page.with_suffix('.md')}, every number: {page.with_suffix('.csv')})"
     )
-
-
-def _same_numbers(frame: Any, path: Path) -> bool:
-    try:
-        return bool(path.read_text(encoding="utf-8") == frame.to_csv(index=False, lineterminator="\n"))
-    except (OSError, UnicodeDecodeError):
-        return False
 
 
 def _sweeps(results: Path, name: str | None) -> list[str]:
@@ -237,15 +231,24 @@ def _frame(results: Path, run: str) -> Any:
     return report.frame(results, _sweeps(results, run)[0])
 
 
-def export_sweep(results: Path, sweep: str, format_: str, output: Path) -> int:
+def export_sweep(
+    results: Path, sweep: str, format_: str, output: Path | None, tracking_uri: str | None = None
+) -> int:
+    """Write a file of the format, or the runs to MLflow; say what was written."""
     from bench.report import export
 
     (name,) = _sweeps(results, sweep)
+    if format_ == "mlflow":
+        from bench.report.mlflow_export import export as to_mlflow
+
+        click.echo(str(to_mlflow(results, name, tracking_uri)))
+        return EXIT_OK
     write = {
         "csv": export.csv,
         "parquet": export.parquet,
         "pytest-benchmark": export.pytest_benchmark_json,
     }[format_]
+    assert output is not None
     if not output.parent.is_dir():
         raise BenchError("no such folder", where=str(output.parent))
     write(results, name, output)

@@ -125,6 +125,7 @@ PARTS = (
         vendor=True,
     ),
     Part("pyarrow", "pyarrow", "`bench export --format parquet`", _extra("parquet")),
+    Part("mlflow-skinny", "mlflow", "`bench export --format mlflow`", _extra("mlflow")),
 )
 
 

@@ -15,7 +15,7 @@ from bench.report.formats import plain
 from bench.report.fpga import LAYER
 from bench.report.notes_board import board_notes
 from bench.report.read import BASELINE, Cell
-from bench.report.view import ModelView, Number, role
+from bench.report.view import ModelView, Number, base_name, role
 
 
 @dataclass(frozen=True)
@@ -153,13 +153,26 @@ def extra_training(x: Subject) -> str | None:
     )
 
 
+#: What to try where a teacher did not help; a line for the variants of a sweep file.
+TEACHER_GRID = "distilled: {temperature: [1, 2, 4], alpha: [0.5, 0.9]}"
+
+
 def teacher_no_help(x: Subject) -> str | None:
-    if x.variant != "distilled":
+    if base_name(x.variant) != "distilled":
         return None
     gain = x.value("accuracy") - x.view.value("student_scratch", x.target, "accuracy")
-    if math.isfinite(gain) and gain <= 0:
-        return "The teacher did not help: student_scratch, the same student alone, is at least as accurate."
-    return None
+    if not math.isfinite(gain) or gain > 0:
+        return None
+    told = "The teacher did not help: student_scratch, the same student alone, is at least as accurate."
+    temperature = x.steps.get("distill", {}).get("temperature")
+    varied = sum(base_name(variant) == "distilled" for variant in x.view.variants) > 1
+    # Whoever varies them already needs no hint.
+    if varied or not isinstance(temperature, (int, float)) or temperature <= 1:
+        return told
+    return (
+        f"{told} It learned at temperature {temperature:g}; the smaller a student, the lower the temperature "
+        f"that suits it (Hinton et al. 2015). Vary temperature and alpha, in a sweep file by {TEACHER_GRID}."
+    )
 
 
 #: Seeds further apart than this are no scatter: training failed in some of them.

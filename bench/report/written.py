@@ -11,6 +11,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LIST = "report.files.json"
 ENDINGS = frozenset({".html", ".md", ".tex", ".csv", ".svg", ".pdf", ".png"})
@@ -45,3 +49,11 @@ def remove_old(folder: Path, before: Mapping[str, str], now: Mapping[str, bytes]
                 path.unlink()
                 removed.append(path)
     return removed
+
+
+def same_numbers(table: pd.DataFrame, path: Path) -> bool:
+    """Whether a report.csv is that of a frame."""
+    try:
+        return path.read_text(encoding="utf-8") == table.to_csv(index=False, lineterminator="\n")
+    except (OSError, UnicodeDecodeError):
+        return False

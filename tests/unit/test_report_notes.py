@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.config import load_sweep
 from bench.records import Record
 from bench.report import notes
 from bench.report.notes import Subject
@@ -25,6 +27,7 @@ class View:
     def __init__(self, numbers: dict[tuple[str, str], Number], seeds: dict[str, list[float]]) -> None:
         self.numbers, self.by_seed = numbers, seeds
         self.seeds = list(range(max(map(len, seeds.values()), default=0)))
+        self.variants = list(dict.fromkeys(variant for variant, _ in numbers))
 
     def scopes(self, target: str) -> list[str]:
         return ["invoke"]
@@ -163,10 +166,41 @@ def test_extra_training() -> None:
 
 def test_teacher_no_help() -> None:
     rule, alone = notes.teacher_no_help, {("student_scratch", "accuracy"): number(0.9)}
-    assert told(rule, variant="distilled", numbers={"accuracy": 0.89}, others=alone)
-    assert not told(rule, variant="distilled", numbers={"accuracy": 0.91}, others=alone)
-    assert not told(rule, variant="distilled", numbers={"accuracy": 0.89})
-    assert not told(rule, variant="qat", numbers={"accuracy": 0.89}, others=alone)
+    hot = {"distill": {"temperature": 4.0, "alpha": 0.9}}
+    for accuracy in (0.89, 0.9):
+        text = told(rule, variant="distilled", numbers={"accuracy": accuracy}, others=alone, steps=hot)
+        assert "did not help" in text and "at temperature 4;" in text and notes.TEACHER_GRID in text
+    assert not told(rule, variant="distilled", numbers={"accuracy": 0.91}, others=alone, steps=hot)
+    assert not told(rule, variant="distilled", numbers={"accuracy": 0.89}, steps=hot)  # no such control
+    assert not told(rule, variant="qat", numbers={"accuracy": 0.89}, others=alone, steps=hot)
+    assert not told(rule, variant="distilled_self", numbers={"accuracy": 0.89}, others=alone, steps=hot)
+
+
+def test_no_hint_at_temperatures_that_were_tried() -> None:
+    rule, alone = notes.teacher_no_help, {("student_scratch", "accuracy"): number(0.9)}
+    worse = {"accuracy": 0.89}
+    cold = told(
+        rule, variant="distilled", numbers=worse, others=alone, steps={"distill": {"temperature": 1.0}}
+    )
+    assert cold.endswith("at least as accurate.")
+    other = {**alone, ("distilled[temperature=2]", "accuracy"): number(0.88)}
+    hot = {"distill": {"temperature": 4.0}}
+    text = told(rule, variant="distilled[temperature=4]", numbers=worse, others=other, steps=hot)
+    assert text == cold
+
+
+def test_the_hint_is_a_line_of_a_sweep_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "sweep: s\nmodels: [digits_mlp]\ntargets: [tflite]\n"
+        f"variants: [baseline, student_scratch, {{{notes.TEACHER_GRID}}}]\n"
+    )
+    chains = {cell.variant: cell.chain for cell in load_sweep(str(path)).cells}
+    assert len(chains) == 2 + 3 * 2
+    chain = chains["distilled[temperature=2,alpha=0.5]"]
+    assert chain is not None
+    (step,) = [step for step in chain.steps if step.step == "distill"]
+    assert step.params["temperature"] == 2 and step.params["alpha"] == 0.5
 
 
 def test_seeds_apart() -> None:

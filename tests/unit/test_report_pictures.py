@@ -16,7 +16,8 @@ import pytest
 from bench.records import Record, unpack
 from bench.report import pictures, weights, write, write_report
 from bench.report.pictures import curves, fabric, latency, layers, resources, scatter, sizes
-from bench.report.pictures.style import GREY, INK, Plan, draw, fewer, look, round_numbers, tick_text
+from bench.report.pictures.labels import fewer
+from bench.report.pictures.style import GREY, INK, Plan, draw, look, round_numbers, tick_text
 from bench.report.read import SweepData, read_sweep
 from bench.report.tidy import sweep_frame
 from bench.report.view import ModelView, views

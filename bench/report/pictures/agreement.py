@@ -8,20 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.report.pictures.style import (
-    BLUE,
-    GREY,
-    ORANGE,
-    VERMILION,
-    WIDTH,
-    Plan,
-    fewer,
-    legend,
-    panel,
-    room_for,
-    rows,
-    slug,
-)
+from bench.report.pictures.labels import fewer, legend, room_for, rows
+from bench.report.pictures.style import BLUE, GREY, ORANGE, VERMILION, WIDTH, Plan, panel, slug
 from bench.report.read import BASELINE, Cell
 from bench.report.scores import Scores
 from bench.report.view import ModelView, size_front
@@ -155,7 +143,7 @@ def paint_disagreement(figure: Figure, data: Disagreement) -> None:
         left=room_for(data.names),
         right=0.85,
         top=0.62,
-        xlabel="test items: lost to the left, gained to the right",
+        xlabel="test items: lost to the left, gained or merely different to the right",
         grid="x",
     )
     rows(axes, data.names)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from bench.report import formats
 from bench.report.metrics import METRICS
-from bench.report.pictures.style import INK, WIDTH, Plan, accuracy_label, legend, look, panel, slug
+from bench.report.pictures.labels import Entry, legend, legend_room
+from bench.report.pictures.style import INK, WIDTH, Plan, accuracy_label, look, panel, slug, tick_text
 from bench.report.read import BASELINE, Cell
 from bench.report.view import ModelView, Number
 
@@ -75,9 +76,9 @@ def _plan(
     for name, one in series.items():
         scored = tuple((x, n) for x, v, t in one if (n := _known(view.get(v, t, "accuracy"))) is not None)
         costs = tuple((x, n) for x, v, t in one if (n := _number(view, v, t, metric, place)) is not None)
-        if scored or costs:
+        if len(scored) > 1 or len(costs) > 1:
             curves.append(Curve(name, look(name).colour, scored, costs))
-    if not any(len(curve.accuracy) > 1 or len(curve.cost) > 1 for curve in curves):
+    if not curves:
         return
     scale = formats.scale_for(
         METRICS[metric].unit if metric else "1", [n.value for curve in curves for _, n in curve.cost]
@@ -111,7 +112,7 @@ def _plan(
         bars,
         data,
         paint,
-        (WIDTH, 3.3),
+        (WIDTH, 2.68 + above(curves)),
     )
 
 
@@ -239,8 +240,7 @@ def paint(figure: Figure, data: Curves) -> None:
     width = figure.get_size_inches()[0]
     both = any(curve.cost for curve in data.curves)
     half = (width - 0.68 - 0.12 - 0.78) / 2
-    label = data.parameter
-    top = 0.62 if len(data.curves) <= NAMED else 0.34
+    label, top = data.parameter, above(data.curves)
     one = panel(
         figure, top=top, right=width - 0.68 - half if both else 0.12, xlabel=label, ylabel=data.accuracy
     )
@@ -250,9 +250,26 @@ def paint(figure: Figure, data: Curves) -> None:
     if both:
         two = panel(figure, top=top, left=0.68 + half + 0.78, xlabel=label, ylabel=data.cost)
         lines(two, [(curve, curve.cost) for curve in data.curves], data.scale.factor)
-        two.set_ylim(bottom=0)
+        from_zero(two, [data.scale.factor * n.value for curve in data.curves for _, n in curve.cost])
     if len(data.curves) <= NAMED:
-        legend(figure, one, [(c.name, c.colour, look(c.name).marker) for c in data.curves])
+        legend(figure, one, entries(data.curves))
+
+
+def entries(curves: Sequence[Curve]) -> list[Entry]:
+    """Of a legend."""
+    return [(c.name, c.colour, c.marker or look(c.name).marker) for c in curves]
+
+
+def above(curves: Sequence[Curve]) -> float:
+    """Inches above the panels: the title, and the legend where there is one."""
+    return legend_room(entries(curves)) if len(curves) <= NAMED else 0.34
+
+
+def from_zero(axes: Axes, values: Sequence[float]) -> None:
+    """An axis that begins at zero, with room for a whole marker there."""
+    top = 1.08 * max([*values, 1e-12])
+    axes.set_ylim(-0.03 * top, top)
+    axes.yaxis.set_major_formatter(lambda value, _: tick_text(value))
 
 
 def lines(axes: Axes, curves: Sequence[tuple[Curve, Sequence[tuple[float, Number]]]], factor: float) -> None:

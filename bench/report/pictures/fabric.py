@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bench.report.metrics import METRICS
 from bench.report.pictures import curves
 from bench.report.pictures.curves import NAMED, Curve, Point
+from bench.report.pictures.labels import legend
 from bench.report.pictures.style import (
     BLUE,
     GREEN,
@@ -18,11 +19,13 @@ from bench.report.pictures.style import (
     SKY,
     VERMILION,
     WIDTH,
+    Look,
     Plan,
-    legend,
+    look,
     panel,
     round_numbers,
     slug,
+    tick_text,
 )
 from bench.report.read import Cell
 from bench.report.view import ModelView, Number, Place, base_name
@@ -30,8 +33,13 @@ from bench.report.view import ModelView, Number, Place, base_name
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Inches beside a panel, for `100,000`.
+MARGIN = 0.84
 OF_VARIANTS, OF_TARGETS = ("lut", "dsp"), ("cycles", "lut")
-_LOOKS = ((ORANGE, "o"), (BLUE, "s"), (GREEN, "^"), (VERMILION, "D"), (PURPLE, "v"), (SKY, "P"))
+_LOOKS = tuple(
+    Look(*one)
+    for one in ((ORANGE, "o"), (BLUE, "s"), (GREEN, "^"), (VERMILION, "D"), (PURPLE, "v"), (SKY, "P"))
+)
 
 
 @dataclass(frozen=True)
@@ -64,14 +72,21 @@ def _plan(
     one, other = (_place(view, series, metric) for metric in (first, second))
     if one is None or other is None:
         return
-    found = []
-    for place, (name, points) in enumerate(series.items()):
-        colour, marker = _LOOKS[place % len(_LOOKS)]
+    drawn = {}
+    for name, points in series.items():
         numbers = (_numbers(view, points, first, one), _numbers(view, points, second, other))
         if any(len(n) > 1 for n in numbers):
-            found.append(Curve(name, colour, *numbers, marker))
-    if not found:
+            drawn[name] = numbers
+    if not drawn:
         return
+    # A variant looks as in all pictures, but where it is on several curves.
+    looks = [look(series[name][0][1]) for name in drawn]
+    if len(set(looks)) < len(looks):
+        looks = [_LOOKS[place % len(_LOOKS)] for place in range(len(drawn))]
+    found = [
+        Curve(name, own.colour, *numbers, own.marker)
+        for (name, numbers), own in zip(drawn.items(), looks, strict=True)
+    ]
     labels = (_label(first, one), _label(second, other))
     told = "; ".join(
         f"{c.name}: " + ", ".join(f"{x:g} gives {n.value:,.0f}" for x, n in c.accuracy) for c in found
@@ -84,7 +99,7 @@ def _plan(
         "Mean over the seeds; no routing." if len(view.seeds) > 1 else "One seed; no routing.",
         Fabric(parameter, labels, tuple(found)),
         paint,
-        (WIDTH, 3.3),
+        (WIDTH, 2.68 + curves.above(found)),
     )
 
 
@@ -108,16 +123,12 @@ def _label(metric: str, place: Place) -> str:
     return ", ".join(filter(None, (METRICS[metric].title, *place[1:])))
 
 
-def _short(value: float, _: object) -> str:
-    return f"{value:g}" if value < 10_000 else f"{value / 1000:g}k"
-
-
 def paint(figure: Figure, data: Fabric) -> None:
     width = figure.get_size_inches()[0]
-    half = (width - 2 * 0.78 - 0.12) / 2
-    top = 0.62 if len(data.curves) <= NAMED else 0.34
+    half = (width - 2 * MARGIN - 0.12) / 2
+    top = curves.above(data.curves)
     for place, label in enumerate(data.labels):
-        left = 0.78 + place * (half + 0.78)
+        left = MARGIN + place * (half + MARGIN)
         axes = panel(
             figure, top=top, left=left, right=width - left - half, xlabel=data.parameter, ylabel=label
         )
@@ -129,8 +140,8 @@ def paint(figure: Figure, data: Fabric) -> None:
             axes.set_yscale("log")
             axes.set_yticks(round_numbers(low, high))
             axes.minorticks_off()
+            axes.yaxis.set_major_formatter(lambda value, _: tick_text(value))
         else:
-            axes.set_ylim(0, 1.08 * max(high, 1))
-        axes.yaxis.set_major_formatter(_short)
+            curves.from_zero(axes, values)
         if place == 0 and len(data.curves) <= NAMED:
-            legend(figure, axes, [(c.name, c.colour, c.marker) for c in data.curves])
+            legend(figure, axes, curves.entries(data.curves))

@@ -11,19 +11,8 @@ import numpy as np
 
 from bench.records import unpack
 from bench.report import formats
-from bench.report.pictures.style import (
-    GREY,
-    INK,
-    WIDTH,
-    Plan,
-    fewer,
-    log_ticks,
-    look,
-    panel,
-    room_for,
-    rows,
-    slug,
-)
+from bench.report.pictures.labels import fewer, room_for, rows
+from bench.report.pictures.style import GREY, INK, WIDTH, Plan, log_ticks, look, panel, slug
 from bench.report.read import BASELINE, Cell, Rounds
 from bench.report.view import ModelView, size_front
 
@@ -89,7 +78,7 @@ def plans(view: ModelView, cells: Sequence[Cell], timed: Rounds, prefix: str) ->
             _caption(len(rounds), spreads) + told,
             spreads,
             paint,
-            (WIDTH, 0.95 + 0.27 * len(found)),
+            (WIDTH, 1.07 + 0.27 * len(found)),
         )
 
 
@@ -153,7 +142,7 @@ def paint(figure: Figure, data: Spreads) -> None:
     from matplotlib.collections import LineCollection, PolyCollection
 
     names = [one.name for one in data.variants]
-    axes = panel(figure, left=room_for(names), xlabel=data.label, grid="x")
+    axes = panel(figure, left=room_for(names), top=0.46, xlabel=data.label, grid="x")
     factor = data.scale.factor
     ends = [t for one in data.variants for t in (one.outline[0][0], one.outline[-1][0], *one.rounds)]
     log_ticks(axes, min(ends) * factor / 1.03, max(ends) * factor * 1.03)
@@ -162,6 +151,7 @@ def paint(figure: Figure, data: Spreads) -> None:
     if baseline is not None and math.isfinite(data.gap):
         middle, half = math.log10(baseline.median * factor), math.log10(1 + data.gap)
         axes.axvspan(middle - half, middle + half, color=GREY, alpha=0.25, linewidth=0, zorder=0)
+        axes.text(middle, 0.62, "A/A noise", fontsize=7, ha="center", va="bottom")
     shapes, medians, dots, colours = [], [], [], []
     for place, one in enumerate(data.variants):
         floor = -place - 0.3

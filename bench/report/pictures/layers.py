@@ -8,19 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.report import fpga
-from bench.report.pictures.style import (
-    BLUE,
-    INK,
-    ORANGE,
-    WIDTH,
-    Plan,
-    clean,
-    fewer,
-    panel,
-    room_for,
-    rows,
-    slug,
-)
+from bench.report.pictures.labels import fewer, room_for, rows
+from bench.report.pictures.style import BLUE, INK, ORANGE, WIDTH, Plan, clean, panel, slug
 from bench.report.read import Cell
 from bench.report.view import ModelView, size_front
 from bench.report.weights import BITS, dicts, number, tensors
@@ -31,6 +20,8 @@ if TYPE_CHECKING:
 
 #: More layers than this have no number in each field.
 NUMBERED = 12
+#: More names of layers than this are set aslant.
+LEVEL = 3
 
 #: (layer, share of zeros, bits); NaN where it is not known
 Layer = tuple[str, float, float]
@@ -77,8 +68,13 @@ def plans(view: ModelView, cells: Sequence[Cell], prefix: str) -> Iterator[Plan]
             + told,
             data,
             paint,
-            (WIDTH, 1.2 + 0.24 * len(found)),
+            (WIDTH, 0.65 + _below(names) + 0.24 * len(found)),
         )
+
+
+def _below(layers: Sequence[str]) -> float:
+    """Inches that the names of the layers take below the fields."""
+    return 0.3 if len(layers) <= LEVEL else 0.55
 
 
 def _columns(networks: Sequence[Sequence[Layer]]) -> list[str]:
@@ -111,8 +107,9 @@ def _zeros(layer: dict[str, Any]) -> float:
 def paint(figure: Figure, data: Layers) -> None:
     left, width = room_for(data.names), figure.get_size_inches()[0]
     half = (width - left - 0.24) / 2
-    shares = panel(figure, left=left, right=width - left - half, top=0.58, bottom=0.55, grid="")
-    widths = panel(figure, left=left + half + 0.12, top=0.58, bottom=0.55, grid="")
+    below = _below(data.layers)
+    shares = panel(figure, left=left, right=width - left - half, top=0.58, bottom=below, grid="")
+    widths = panel(figure, left=left + half + 0.12, top=0.58, bottom=below, grid="")
     rows(shares, data.names)
     rows(widths, [""] * len(data.names))
     percent = [[100 * x for x in line] for line in data.zeros]
@@ -153,9 +150,9 @@ def _fields(
         axes.text(
             *(column, -0.02, clean(layer)),
             transform=axes.get_xaxis_transform(),
-            ha="right" if len(layers) > 3 else "center",
+            ha="right" if len(layers) > LEVEL else "center",
             va="top",
-            rotation=30 if len(layers) > 3 else 0,
+            rotation=30 if len(layers) > LEVEL else 0,
             rotation_mode="anchor",
             fontsize=7,
         )

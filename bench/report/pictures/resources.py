@@ -7,20 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.report.metrics import RESOURCES
-from bench.report.pictures.style import (
-    BLUE,
-    GREY,
-    ORANGE,
-    SKY,
-    WIDTH,
-    Plan,
-    fewer,
-    legend,
-    panel,
-    room_for,
-    rows,
-    slug,
-)
+from bench.report.pictures.labels import fewer, legend, room_for, rows
+from bench.report.pictures.style import BLUE, GREY, ORANGE, SKY, WIDTH, Plan, panel, slug
 from bench.report.view import ModelView, base_name, size_front
 
 if TYPE_CHECKING:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from bench.report import formats
 from bench.report.metrics import METRICS
+from bench.report.pictures.labels import shortened
+from bench.report.pictures.placing import Area, Places
 from bench.report.pictures.style import INK, Plan, accuracy_label, clean, log_ticks, look, panel, slug
 from bench.report.read import BASELINE
 from bench.report.view import ModelView, Number, candidates, latency_front, pareto
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Area = tuple[float, float, float, float]
 #: Of more points only the front and the baseline have a name and bars: there is no room for more.
 NAMED = 60
+#: Letters of a name that have room beside a point wherever it is.
+LETTERS = 48
 #: Of fewer points none is left out of the axis.
 CROWD = 8
 #: More points than this are pixels also in the SVG and PDF.
@@ -281,57 +284,24 @@ def _labels(
         (x0, y0), (x1, _) = axes.transData.transform([(start, height), (end, height)])
         taken.append((x0 + 6 * unit, y0 - unit, x1, y0 + unit))
     frame = (box.x0, box.y0, box.x1, box.y1)
+    free = Places([(x, y) for x, y in spots], taken, frame, unit)
     leaders, colours = [], []
     for index in sorted(range(len(points)), key=lambda i: (points[i].name not in data.front, i)):
         point, (x, y) = points[index], spots[index]
-        name = point.name
-        if name in data.below:
+        name = shortened(clean(point.name), LETTERS)
+        if point.name in data.below:
             name += f" ↓ {100 * point.accuracy.value:.1f} %"
-        area, side, dx, dy = _place(name, (x, y), taken, frame, unit)
-        taken.append(area)
+        area, side, line_end = free.find(name, (x, y))
         at = (area[0] if side == "left" else area[2] if side == "right" else x, (area[1] + area[3]) / 2)
         axes.text(
-            *(*axes.transData.inverted().transform(at), clean(name)),
+            *(*axes.transData.inverted().transform(at), name),
             ha=side,
             va="center",
             fontsize=8,
             fontweight="bold" if point.name in data.front else "normal",
             zorder=5,
         )
-        if max(abs(dx), abs(dy)) > 10:
-            near = (x + dx * unit * 0.92, y + dy * unit * 0.92)
-            leaders.append(axes.transData.inverted().transform([(x, y), near]))
+        if line_end is not None:
+            leaders.append(axes.transData.inverted().transform([(x, y), line_end]))
             colours.append(look(point.name).colour)
     axes.add_collection(LineCollection(leaders, colors=colours, linewidths=0.6, zorder=1), autolim=False)
-
-
-def _place(
-    name: str, spot: tuple[float, float], taken: list[Area], box: Area, unit: float
-) -> tuple[Area, str, float, float]:
-    """Where a name stands: its area, alignment, and how far it is off its point in points."""
-    x, y = spot
-    wide, tall = 4.9 * unit * len(name), 9.5 * unit
-    best: tuple[float, Area, str, float, float] | None = None
-    for reach in (7.0, 15.0, 24.0, 34.0):
-        if best is not None and best[0] <= 3 * reach:
-            break
-        for right, up in ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1)):
-            dx, dy = right * reach, up * reach
-            left = x + dx * unit - (0 if right > 0 else wide if right < 0 else wide / 2)
-            low = y + dy * unit - (tall / 2 if up == 0 else 0 if up > 0 else tall)
-            area = (left, low, left + wide, low + tall)
-            outside = max(0.0, box[0] - left) + max(0.0, left + wide - box[2])
-            outside += max(0.0, box[1] - low) + max(0.0, low + tall - box[3])
-            cost = sum(_overlap(area, other) for other in taken) + 50 * outside + 3 * reach
-            if best is None or cost < best[0]:
-                best = (cost, area, "left" if right > 0 else "right" if right < 0 else "center", dx, dy)
-    assert best is not None
-    return best[1:]
-
-
-def _overlap(a: Area, b: Area) -> float:
-    wide = min(a[2], b[2]) - max(a[0], b[0])
-    if wide <= 0:
-        return 0.0
-    tall = min(a[3], b[3]) - max(a[1], b[1])
-    return wide * tall if tall > 0 else 0.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.report import formats
+from bench.report.pictures.labels import Entry, fewer, legend, legend_room, room_for, rows
 from bench.report.pictures.style import (
     BLUE,
     GREEN,
@@ -18,11 +19,7 @@ from bench.report.pictures.style import (
     VERMILION,
     WIDTH,
     Plan,
-    fewer,
-    legend,
     panel,
-    room_for,
-    rows,
 )
 from bench.report.read import Cell
 from bench.report.view import ModelView, size_front
@@ -83,7 +80,7 @@ def plans(view: ModelView, cells: Sequence[Cell], prefix: str) -> Iterator[Plan]
         + left_out,
         data,
         paint,
-        (WIDTH, 1.2 + 0.24 * len(found)),
+        (WIDTH, 0.58 + legend_room(_legend(data)) + 0.24 * len(found)),
     )
 
 
@@ -102,7 +99,8 @@ def paint(figure: Figure, data: Sizes) -> None:
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    axes = panel(figure, left=room_for(data.names), top=0.62, xlabel=data.label, grid="x")
+    entries = _legend(data)
+    axes = panel(figure, left=room_for(data.names), top=legend_room(entries), xlabel=data.label, grid="x")
     rows(axes, data.names)
     factor = data.scale.factor
     boxes, colours = [], []
@@ -118,6 +116,11 @@ def paint(figure: Figure, data: Sizes) -> None:
     if zipped:
         xs, ys = [x for x, _ in zipped], [y for _, y in zipped]
         axes.scatter(xs, ys, s=26, marker="D", facecolors="white", edgecolors=INK, zorder=4)
+    legend(figure, axes, entries)
+
+
+def _legend(data: Sizes) -> list[Entry]:
     kinds = dict.fromkeys(kind for parts in data.parts for kind, _ in parts)
     order = sorted(kinds, key=lambda kind: list(_COLOURS).index(kind) if kind in _COLOURS else 99)
-    legend(figure, axes, [(kind, _COLOURS.get(kind, "black"), "s") for kind in order])
+    found = [(kind, _COLOURS.get(kind, "black"), "s") for kind in order]
+    return [*found, ("after gzip", INK, "hollow D")] if any(data.gzip) else found

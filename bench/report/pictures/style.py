@@ -9,11 +9,10 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.report.read import BASELINE
 from bench.report.view import CONTROLS
 
 if TYPE_CHECKING:
@@ -229,50 +228,6 @@ def accuracy_label(target: str, simulated: bool) -> str:
     return f"test accuracy ({target}{', simulated' if simulated else ''}) / %"
 
 
-def rows(axes: Axes, names: Sequence[str], sizes: float = 8) -> None:
-    """Names down the left side, the first at the top; rows are at 0, -1, -2, …"""
-    axes.set_ylim(-len(names) + 0.4, 0.6)
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
-    width = axes.figure.get_size_inches()[0] * axes.get_position().width  # type: ignore[union-attr]
-    left = -0.06 / width
-    for place, name in enumerate(names):
-        axes.text(
-            *(left, -place, clean(name)),
-            transform=axes.get_yaxis_transform(),
-            ha="right",
-            va="center",
-            fontsize=sizes,
-        )
-
-
-#: More rows than this are no picture.
-ROWS = 60
-
-
-def fewer(names: Sequence[str], front: Collection[str]) -> tuple[list[str], str]:
-    """The names that are shown, in their order, and words for the caption where some are left out.
-
-    Args:
-        names: variants, perhaps with options after a comma.
-        front: variants that are kept before others, as is the baseline.
-    """
-    if len(names) <= ROWS:
-        return list(names), ""
-    kept = sorted(names, key=lambda name: _variant(name) not in (BASELINE, *front))[:ROWS]
-    told = f" {ROWS} of {len(names):,} rows: the baseline, the Pareto front of size, and the first others."
-    return [name for name in names if name in set(kept)], told
-
-
-def _variant(name: str) -> str:
-    return name.partition(", ")[0]
-
-
-def room_for(names: Sequence[str], size: float = 8) -> float:
-    """Inches that the longest name takes, about."""
-    return min(2.4, 0.2 + max((len(name) for name in names), default=0) * size * 0.0083)
-
-
 def log_ticks(axes: Axes, low: float, high: float) -> None:
     """An axis of logarithms (to base 10) with round numbers on it. Quicker than matplotlib's own."""
     axes.set_xlim(math.log10(low), math.log10(high))
@@ -304,23 +259,3 @@ def clean(text: str) -> str:
 
 def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
-
-
-def legend(figure: Figure, axes: Axes, entries: Sequence[tuple[str, str, str]]) -> None:
-    """(name, colour, marker) in one line above the axes; `hollow o` is a marker without filling."""
-    width, height = figure.get_size_inches()
-    box = axes.get_position()
-    x, y = box.x0 * width, height * box.y1 + 0.14
-    for name, colour, marker in entries:
-        hollow = marker.startswith("hollow ")
-        axes.scatter(
-            *([x / width], [y / height]),
-            transform=figure.transFigure,
-            clip_on=False,
-            s=36,
-            marker=marker.removeprefix("hollow "),
-            facecolors="none" if hollow else colour,
-            edgecolors=colour,
-        )
-        figure.text((x + 0.09) / width, y / height, clean(name), va="center", fontsize=8)
-        x += 0.28 + 0.066 * len(name)

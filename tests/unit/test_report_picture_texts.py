@@ -1,0 +1,132 @@
+"""Texts of the pictures: nothing is cut off, no name is taken for another point's, legends have room."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.report import pictures
+from bench.report.pictures import labels
+from bench.report.pictures.labels import legend_room, shortened
+from bench.report.pictures.placing import Places, distance, overlap
+from bench.report.pictures.style import STYLE, WIDTH, Plan
+from bench.report.read import read_sweep
+from bench.report.tidy import sweep_frame
+from bench.report.view import views
+from tests.synthetic import KINDS, build
+from tests.synthetic_board import add_board
+from tests.synthetic_fpga import BITS, CHAINS, add_fpga, design
+
+FEW = {name: KINDS[name] for name in ("baseline", "pruned", "fiq", "qap")}
+LONG = "distilled_with_a_name_that_its_author_liked_very_much[network=student,sparsity=0.75,bits=6]"
+
+
+def plans(root: Path) -> dict[str, Plan]:
+    data = read_sweep(root, "synthetic")
+    view = views(sweep_frame(data))[0]
+    return {plan.name: plan for plan in pictures.plans(view, data.cells, data.rounds, "m")}
+
+
+def cut_off(plan: Plan) -> list[str]:
+    """Texts that leave the picture; ticks are matplotlib's own affair."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        figure = Figure(figsize=plan.size)
+        canvas = FigureCanvasAgg(figure)
+        plan.paint(figure, plan.data)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        width, height = figure.bbox.size
+        found = []
+        for text in [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]:
+            box = text.get_window_extent(renderer)
+            if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1:
+                found.append(text.get_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Plan]:
+    """Every kind of picture, with names as long as grids give them."""
+    root = tmp_path_factory.mktemp("texts")
+    patch = pytest.MonkeyPatch()
+    grid = {f"qap[sparsity={s},network=student]": KINDS["qap"] for s in (0.5, 0.9)}
+    for bits, name in enumerate(grid, 10):
+        patch.setitem(CHAINS, name, CHAINS["qap"])
+        patch.setitem(BITS, name, bits)
+    build(root, variants=FEW | grid | {LONG: KINDS["distilled"]}, items=100)
+    targets = ("rtl", "rtl[style=parallel,cutoff=2]", "rtl[style=parallel,cutoff=4]")
+    hardware = {f"{v}@{t}": design(1.0 + n) for n, v in enumerate([*FEW, *grid]) for t in targets}
+    add_fpga(root, targets=targets, hardware=hardware)
+    add_board(root)
+    found = plans(root)
+    patch.undo()
+    return found
+
+
+def test_no_text_is_cut_off(all_kinds: dict[str, Plan]) -> None:
+    kinds = {name.split("-")[1] for name in all_kinds}
+    assert kinds >= {"accuracy", "latency", "size", "layers", "disagreement", "confusion", "resources"}
+    assert {"board", "curve", "fabric"} <= kinds
+    assert {name: cut for name, plan in all_kinds.items() if (cut := cut_off(plan))} == {}
+
+
+def test_names_of_rows_are_shortened_in_the_middle() -> None:
+    assert shortened("abc", 3) == "abc"
+    assert shortened("distilled_qap[sparsity=0.5], style=parallel", 21) == "distilled_…e=parallel"
+    assert len(shortened(LONG, 40)) == 40
+
+
+def test_a_legend_takes_as_many_lines_as_it_needs() -> None:
+    short, long = [("ptq", "black", "s")] * 4, [("a name of forty characters, or about so", "black", "s")] * 4
+    assert len(labels._lines(short)) == 1 and len(labels._lines(long)) == 2
+    assert all(labels._wide(line) <= WIDTH - 0.1 for line in labels._lines(long))
+    assert legend_room(long) == legend_room(short) + labels.LINE
+
+
+def test_a_curve_has_two_points_at_least(tmp_path: Path) -> None:
+    """Cells that are left out make no curve of what is left."""
+    build(tmp_path, variants=FEW, items=50)
+    targets = ("hls4ml", "hls4ml[reuse_factor=4]")
+    add_fpga(tmp_path, targets=targets)
+    path = tmp_path / "sweeps" / "synthetic.json"
+    manifest = json.loads(path.read_text())
+    for cell in manifest["cells"]:
+        if cell["target"] == "hls4ml":
+            cell["options"] = {"reuse_factor": 4 if "4]" in cell["target_label"] else 1}
+            if cell["target_label"] == targets[1] and cell["variant"] != "pruned":
+                cell["skipped"] = "left out"
+    path.write_text(json.dumps(manifest))
+    plan = plans(tmp_path)["m-curve-reuse-factor-hls4ml"]
+    assert [curve.name for curve in plan.data.curves] == ["pruned"]
+
+
+class TestPlaces:
+    FRAME = (0.0, 0.0, 400.0, 300.0)
+
+    def places(self, spots: list[tuple[float, float]]) -> Places:
+        return Places(spots, [(x - 5, y - 5, x + 5, y + 5) for x, y in spots], self.FRAME, 1.0)
+
+    def test_a_lonely_name_stands_beside_its_point(self) -> None:
+        place = self.places([(200, 150)]).find("qap", (200, 150))
+        assert place.line is None and place.side == "left" and place.area[0] == 207
+
+    def test_a_name_is_nearer_to_its_own_point_or_has_a_line(self) -> None:
+        spots = [(200.0 + 9 * n, 150.0 + (n % 2)) for n in range(6)]
+        places = self.places(spots)
+        found = {spot: places.find("variant", spot) for spot in spots}
+        for spot, place in found.items():
+            others = min(distance(place.area, other) for other in spots if other != spot)
+            assert place.line is not None or distance(place.area, spot) < others
+        areas = [place.area for place in found.values()]
+        assert not any(overlap(a, b) for n, a in enumerate(areas) for b in areas[:n])
+
+    def test_at_the_edge_a_name_stays_inside(self) -> None:
+        for spot in ((398.0, 150.0), (2.0, 150.0), (200.0, 299.0), (399.0, 299.0)):
+            area = self.places([spot]).find("a_variant", spot).area
+            assert area[0] >= 0 and area[1] >= 0 and area[2] <= 400 and area[3] <= 300

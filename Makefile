@@ -33,7 +33,7 @@ lint: .venv/.test
 	@touch $@
 
 .venv/.test: uv.lock pyproject.toml $(UV)
-	$(SYNC) --extra train --extra rtl --extra rtl-ecp5 --extra parquet --group test --group lint
+	$(SYNC) --extra train --extra rtl --extra rtl-ecp5 --extra parquet --extra mlflow --group test --group lint
 	@touch $@ .venv/.demo
 
 # The boards' own environment: pynq wants numpy 1 and protobuf 5, TensorFlow neither.

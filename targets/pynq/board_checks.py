@@ -48,15 +48,11 @@ def _judge(board: Board, facts: Mapping[str, Any]) -> Iterator[Check]:
         mend = None if told else "What answers there is not our agent."
         yield Check(name, told is not None, told or "not told", mend)
     yield _pynq(board, text("pynq"))
-    if not board.emulated:
+    if board.emulated:
+        yield Check("TFLite runtime", None, "not used: an emulated board has no processor of its own")
+    else:
         yield from _hardware(board, facts, text)
-    tflite = text("tflite")
-    yield Check(
-        "TFLite runtime",
-        True if tflite else None,
-        tflite or "none: TFLite artifacts are skipped",
-        None if tflite else _tflite_mend(text("machine") or "", _version(text("python") or "")),
-    )
+        yield _tflite(text("tflite"), text("machine") or "", _version(text("python") or ""))
     yield _space(facts.get("free_bytes"))
     holder = facts.get("lock")
     if isinstance(holder, Mapping):
@@ -76,11 +72,16 @@ def _pynq(board: Board, version: str | None) -> Check:
         return Check("pynq", False, "cannot be imported", mend)
     if board.board in ("pynq-z1", "pynq-z2") and _version(version) >= (4,):
         return Check("pynq", False, f"{version} has no Zynq-7000", "pip install 'pynq>=3.0,<4' there.")
+    if _version(version) < (3,):
+        mend = "Write a newer image (pynq.io): 3.0 to 4.0 are known to work."
+        return Check("pynq", None, f"{version}: not known to work", mend)
     return Check("pynq", True, version)
 
 
-def _tflite_mend(machine: str, python: tuple[int, ...]) -> str:
-    """What to install: not every runtime is made for each processor and Python."""
+def _tflite(runtime: str | None, machine: str, python: tuple[int, ...]) -> Check:
+    """Not every runtime is made for each processor and Python."""
+    if runtime is not None:
+        return Check("TFLite runtime", True, runtime)
     packages: dict[tuple[str, tuple[int, ...]], str] = {
         ("armv7l", (3, 8)): "tflite-runtime==2.5.0",
         ("armv7l", (3, 10)): "tflite-runtime==2.13.0",  # later ones want a numpy that is not made for it
@@ -88,9 +89,10 @@ def _tflite_mend(machine: str, python: tuple[int, ...]) -> str:
         ("aarch64", (3, 12)): "ai-edge-litert",
     }
     named = packages.get((machine, python[:2]))
+    mend = f"There, as root (sudo -i): pip install {named or 'ai-edge-litert (or tflite-runtime)'}"
     if named is None and machine == "armv7l":
-        return "None is made for its Python: use an image with Python 3.10 (PYNQ 3.0 or 3.1)."
-    return f"There, as root (sudo -i): pip install {named or 'ai-edge-litert (or tflite-runtime)'}"
+        mend = "None is made for its Python: use an image with Python 3.10 (PYNQ 3.0 or 3.1)."
+    return Check("TFLite runtime", None, "none: TFLite artifacts are skipped", mend)
 
 
 def _hardware(board: Board, facts: Mapping[str, Any], text: Callable[[str], str | None]) -> Iterator[Check]:

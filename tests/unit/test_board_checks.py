@@ -53,6 +53,8 @@ def test_checks(server: Loopback) -> None:
         python=[1], sensors="x", free_bytes="much", clock_mhz=True, board=None, problems=None, lock="x"
     )
     assert odd["space"].passed is None and odd["clock"].passed is False
+    old = look(pynq="2.7.0")["pynq"]
+    assert old.passed is None and "not known to work" in old.detail and "newer image" in (old.mend or "")
     fit = {"armv7l 3.10": "==2.13.0", "armv7l 3.8": "==2.5.0", "aarch64 3.12": "ai-edge-litert"}
     for place, package in {**fit, "armv7l 3.12": "image with Python 3.10"}.items():
         machine, python = place.split()
@@ -68,6 +70,16 @@ def test_checks(server: Loopback) -> None:
         assert gone.name == "reachable" and gone.passed is False and gone.mend
     finally:
         server.start()
+
+
+def test_an_emulated_board_needs_no_tflite_runtime(server: Loopback) -> None:
+    behave(server, check={**CHECK, "tflite": None})
+    found = {
+        item.name: item for item in check_board(board_of(server), lambda board: Remote(board, agent=AGENT))
+    }
+    lacking = found["TFLite runtime"]
+    assert lacking.passed is None and lacking.mend is None and "no processor of its own" in lacking.detail
+    assert not {"root", "XRT", "kind", "clock"} & set(found)
 
 
 #: what the board's `python3` does -> (the check that it fails, what is said, the mend)

@@ -77,14 +77,20 @@ def test_a_job_goes_through_the_jump_host(behind: Behind, job: JobFile, tmp_path
     assert len(behind.gate.passed_on) == len(behind.desk.commands) > 3
 
 
-def test_hosts_that_are_not_known(behind: Behind) -> None:
+def test_hosts_that_are_not_known(behind: Behind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is anybody asked in a window."""
+    window = behind.bin / "window"
+    window.write_text(f'#!/bin/sh\ntouch "{tmp_path}/window-opened"\necho yes\n')
+    window.chmod(0o755)
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setenv("SSH_ASKPASS", str(window))
     for server in (behind.desk, behind.gate):
         known = server.known.read_text()
         server.known.write_text("")
         with pytest.raises(BoardError, match="host key of desk is not known"):
             behind.remote().facts()
         server.known.write_text(known)
-    assert behind.desk.commands == []
+    assert behind.desk.commands == [] and not (tmp_path / "window-opened").exists()
     assert behind.remote().facts()["pynq"] == CHECK["pynq"]
 
 

@@ -19,9 +19,9 @@ test: .venv/.test .venv-board/.test .venv-board4/.test lint
 	.venv-board/bin/python -m pytest tests/board
 	.venv-board4/bin/python -m pytest tests/board
 
-# Figures of the harness itself (start-up, planning, reports); printed, never asserted.
+# Figures of the harness itself (start-up, planning, reports, whole sweeps); printed, never asserted.
 benchmarks: .venv/.test
-	.venv/bin/python -m pytest tests/benchmarks --benchmark-only
+	.venv/bin/python -m pytest tests/benchmarks --benchmark-only --slow
 
 lint: .venv/.test
 	.venv/bin/ruff check .

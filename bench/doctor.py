@@ -124,6 +124,7 @@ PARTS = (
         program=True,
         vendor=True,
     ),
+    Part("ssh", "ssh", "PYNQ boards over the network", "apt-get install openssh-client", program=True),
     Part("pyarrow", "pyarrow", "`bench export --format parquet`", _extra("parquet")),
     Part("mlflow-skinny", "mlflow", "`bench export --format mlflow`", _extra("mlflow")),
 )

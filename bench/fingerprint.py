@@ -22,6 +22,9 @@ CONTRACTS = frozenset({"models.base", "targets.base", "bench.steps.base"})
 #: import names whose distribution is called something else
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "tensorflow_model_optimization": "tensorflow-model-optimization"}
 
+#: what is used in the place of a package that is not installed (`targets.tflite.runtime`)
+STAND_INS = {"ai_edge_litert": "tensorflow"}
+
 
 @cache
 def installed(module: str) -> bool:
@@ -42,6 +45,11 @@ def version(module: str) -> str | None:
         return metadata.version(names[0]) if names else None
 
 
+def usable(module: str) -> bool:
+    """Whether a package is installed, or what stands in for it."""
+    return installed(module) or installed(STAND_INS.get(module, module))
+
+
 def lacking(module: str, least: str) -> str | None:
     """`X is not installed`, `X 0.5 is too old (0.6 is needed)`, or None if it is there and new enough."""
     found = version(module)
@@ -52,7 +60,14 @@ def lacking(module: str, least: str) -> str | None:
 
 
 def versions(modules: Iterable[str]) -> dict[str, str | None]:
-    return {name: version(name) for name in sorted(set(modules))}
+    """Versions by import name; `tensorflow 2.21.0` where that stands in for the package."""
+    return {name: version(name) or _stand_in(name) for name in sorted(set(modules))}
+
+
+def _stand_in(module: str) -> str | None:
+    other = STAND_INS.get(module)
+    found = version(other) if other else None
+    return f"{other} {found}" if found else None
 
 
 @cache

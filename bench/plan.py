@@ -252,7 +252,7 @@ def machine_id() -> str:
 
 def _no_step(spec: StepSpec) -> str | None:
     step = STEPS.get(spec.step)
-    missing = [package for package in step.needs if not fingerprint.installed(package)]
+    missing = [package for package in step.needs if not fingerprint.usable(package)]
     missing += [tool for tool in step.tools if which(tool) is None]
     if missing:
         return f"step {spec.step!r} needs {', '.join(missing)}, which is not installed"

@@ -88,7 +88,7 @@ class _Run:
 
     @property
     def protocols(self) -> list[dict[str, Any]]:
-        return _distinct(dict(data.manifest.get("protocol") or {}) for data in self.sweeps.values())
+        return _distinct(data.protocol for data in self.sweeps.values())
 
 
 def _distinct(items: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -62,7 +62,7 @@ def page(data: SweepData, parts: list[ModelPart]) -> str:
         places="; ".join(dict.fromkeys(_place(machine) for machine in measured_on)),
         runtimes=lineage.runtimes(data),
         versions=lineage.versions(data),
-        protocol={k: lineage.value(v) for k, v in (data.manifest.get("protocol") or {}).items()},
+        protocol={k: lineage.value(v) for k, v in data.protocol.items()},
         metrics=METRICS.values(),
         quick=bool(data.manifest.get("quick")),
     )

@@ -148,6 +148,12 @@ class SweepData:
     def title(self) -> str:
         return str(self.manifest.get("title") or self.name)
 
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Fields of the protocol of its measurements; empty where the manifest does not tell."""
+        found = self.manifest.get("protocol")
+        return found if isinstance(found, dict) else {}
+
     def by_model(self) -> dict[str, list[Cell]]:
         models: dict[str, list[Cell]] = {}
         for cell in self.cells:
@@ -167,12 +173,23 @@ def sweep_names(results: Path | str) -> list[str]:
 RUN_AGAIN = "Run the sweep again: what is on record is not done again."
 
 
+#: fields of a cell that may be missing or null -> their types
+_OPTIONAL: dict[str, type] = {
+    **dict.fromkeys(("target_label", "format", "summary", "skipped", "not_applicable", "evaluate_key"), str),
+    **dict.fromkeys(("build_keys", "teacher_keys", "measure_keys"), list),
+    "options": dict,
+}
+
+
 def _is_cell(entry: object) -> bool:
-    if not isinstance(entry, dict):
+    if not isinstance(entry, dict) or not isinstance(entry.get("seed"), int):
         return False
-    names = all(isinstance(entry.get(name), str) for name in ("model", "variant", "target"))
-    keys = all(isinstance(entry.get(f"{kind}_keys") or [], list) for kind in ("build", "teacher", "measure"))
-    return names and keys and isinstance(entry.get("seed"), int)
+    if not all(isinstance(entry.get(name), str) for name in ("model", "variant", "target")):
+        return False
+    given = {name: entry[name] for name in _OPTIONAL if entry.get(name) is not None}
+    if not all(isinstance(value, _OPTIONAL[name]) for name, value in given.items()):
+        return False
+    return all(isinstance(key, str) for value in given.values() if isinstance(value, list) for key in value)
 
 
 def read_sweep(results: Path | str, name: str) -> SweepData:

@@ -273,7 +273,7 @@ def _summary_rows(data: SweepData, cell: Cell, scope: str, found: LatencySummary
     elif found.ratio is not None and found.reference == BASELINE:
         reason = "; ".join(filter(None, (found.verdict_vs_baseline, note)))
         yield row("latency_ratio", found.ratio, found.ratio_low, found.ratio_high, found.rounds, reason)
-    if data.manifest.get("protocol", {}).get("name") == "mlperf":
+    if str(data.protocol.get("name")).startswith("mlperf"):  # a changed preset is `mlperf-custom`
         yield row("throughput", found.throughput, found.throughput_low, found.throughput_high, found.n)
 
 

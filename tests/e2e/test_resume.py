@@ -22,6 +22,14 @@ from bench.store import Store
 from tests import toy
 
 SEEDS, TASKS = 2, 17
+#: see kill_points. The first file that a run writes is its manifest, then comes a record for each task; an
+#: artifact is renamed, a record and the manifest replace; claims are linked. Eight builds and evaluations
+#: each come before the one measurement.
+KILL_POINTS = {
+    "builds": "half:1 fsync:1 replace:1 link:1 unlink:1 rename:1 half:2 fsync:3 replace:2 rename:2 link:3 "
+    "fsync:5 unlink:4 half:3 replace:3",
+    "measurement": f"half:{TASKS + 1} link:1 half:2 fsync:3 replace:2 fsync:4",
+}
 
 
 @pytest.fixture
@@ -30,10 +38,11 @@ def log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return toy.activate(monkeypatch, tmp_path)
 
 
-def start(folder: Path, seconds: float = 0.0) -> subprocess.Popen[bytes]:
+def start(folder: Path, seconds: float = 0.0, **environment: str) -> subprocess.Popen[bytes]:
     """The run in a process group of its own, as a shell would start it."""
     return subprocess.Popen(
         python("tests.e2e.toy_run", str(folder), str(seconds), str(SEEDS)),
+        env={**os.environ, **environment},
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
@@ -140,6 +149,33 @@ def test_a_run_killed_again_and_again_gets_there(log: Path, tmp_path: Path) -> N
     finish(folder)
     found = records(folder)
     assert len(found) == TASKS and {record.status for record in found.values()} == {"ok"}
+
+
+@pytest.mark.parametrize("points", KILL_POINTS.values(), ids=KILL_POINTS)
+def test_a_run_killed_in_the_middle_of_what_it_writes_goes_on(log: Path, tmp_path: Path, points: str) -> None:
+    """One folder, killed at one point after the other."""
+    folder = tmp_path / "results"
+    known: dict[str, Record] = {}
+    for number, point in enumerate(points.split()):
+        process = start(
+            folder,
+            BENCH_PLUGINS="tests.toy,tests.e2e.kill_points",
+            KILL_AT=point,
+            KILL_COUNT=str(tmp_path / f"count{number}"),
+        )
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL, f"not killed at {point}\n{errors.decode()}"
+        assert_gone({line["pid"] for line in toy.executions(log)})
+        found = records(folder)  # none is half-written
+        assert {record.status for record in found.values()} <= {"ok"}, "a kill is no failure"
+        assert found.items() >= known.items(), f"lost or done again after {point}"
+        known = found
+    finish(folder)
+    found, store = records(folder), Store(folder)
+    assert len(found) == TASKS and found.items() >= known.items()
+    digests = {record.result["artifact"] for record in found.values() if record.kind == "build"}
+    assert digests == {path.name for path in (folder / "artifacts").iterdir()}
+    assert all(store.artifact(digest) for digest in digests)
 
 
 def test_two_runs_share_the_work(log: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from bench import cli, commands, doctor, listing
 from bench.cli import global_first, run_cli
 from bench.errors import BenchError
+from bench.registry import STEPS, TARGETS
 from tests import toy
 
 SWEEP = """
@@ -352,6 +353,14 @@ class TestDoctor:
         said = capsys.readouterr().out
         assert " - nothing" in said and "would enable: everything" in said and "install: do this" in said
         assert "digits" in said and "Machine" in said
+
+    def test_knows_all_that_steps_and_targets_need(self) -> None:
+        steps = [STEPS.get(n) for n in STEPS.names() if STEPS.place(n).startswith("bench.")]
+        targets = [TARGETS.get(n) for n in TARGETS.names() if TARGETS.place(n).startswith("targets.")]
+        needed = {name for step in steps for name in (*step.needs, *step.tools)}
+        needed |= {name for target in targets for name in target.modules}
+        assert {"tensorflow", "ai_edge_litert"} <= needed
+        assert needed - {part.module for part in doctor.PARTS} <= {"numpy"}  # nothing runs without
 
     def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_cli(["doctor", "--json"]) == 0

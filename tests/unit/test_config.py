@@ -188,8 +188,16 @@ class TestCells:
 
 
 class TestProtocol:
-    def test_presets(self) -> None:
-        assert sweep(top="protocol: quick").protocol.rounds == 3
+    @pytest.mark.parametrize(
+        ("name", "rounds", "warmup", "seconds"),
+        [("full", 5, 0.5, 1.0), ("quick", 3, 0.2, 0.3), ("mlperf", 5, 0.5, 10.0)],
+    )
+    def test_presets_are_those_of_the_docs(
+        self, name: str, rounds: int, warmup: float, seconds: float
+    ) -> None:
+        found = sweep(top=f"protocol: {name}").protocol
+        assert (found.rounds, found.warmup_seconds, found.min_seconds) == (rounds, warmup, seconds)
+        assert (found.warmup_calls, found.min_samples) == (10, 50)
 
     def test_changed_preset(self) -> None:
         found = sweep(top="protocol: {preset: quick, rounds: 7}").protocol

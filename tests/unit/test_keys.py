@@ -174,3 +174,17 @@ def test_versions_by_import_name() -> None:
     }
     assert fingerprint.version("yaml") is not None  # its distribution is called PyYAML
     assert not fingerprint.installed("no_such_package.at.all")
+
+
+def test_another_runtime_of_tflite_is_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tf.lite stands in for LiteRT: the step can run, and its key says by what."""
+    there = {"tensorflow": "2.21.0"}
+    monkeypatch.setattr(fingerprint, "installed", there.__contains__)
+    monkeypatch.setattr(fingerprint, "version", there.get)
+    assert fingerprint.usable("ai_edge_litert") and not fingerprint.usable("qkeras")
+    assert fingerprint.versions(["ai_edge_litert"]) == {"ai_edge_litert": "tensorflow 2.21.0"}
+    there["ai_edge_litert"] = "2.3.0"
+    assert fingerprint.versions(["ai_edge_litert"]) == {"ai_edge_litert": "2.3.0"}
+    there.clear()
+    assert fingerprint.versions(["ai_edge_litert"]) == {"ai_edge_litert": None}
+    assert not fingerprint.usable("ai_edge_litert")

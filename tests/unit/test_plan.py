@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench import fingerprint
 from bench.cells import Chain, Protocol, Sweep
 from bench.errors import BenchError, ConfigError
 from bench.plan import make_plan
@@ -185,6 +186,19 @@ def test_a_missing_package_skips_the_cell_and_what_only_it_needs(store: Store) -
     assert plan.summary()["skipped"][needy.skipped][0] == needy.cell.label
     assert all(task.state == "run" for task in plan.tasks.values() if task.kind == "measure")
     plan.require_runnable()
+
+
+def test_tflite_without_litert_runs_with_tensorflows_own(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.config import load_sweep
+
+    sweep = load_sweep("digits", only=("*/baseline/tflite",), quick=True)
+    everything = fingerprint.installed
+    monkeypatch.setattr(fingerprint, "installed", lambda name: name != "ai_edge_litert" and everything(name))
+    plan = make_plan(sweep, store)
+    assert "to_tflite" in {task.task.get("step") for task in plan.tasks.values()}
+    assert states(plan)["skipped"] == 0
 
 
 @pytest.mark.parametrize("variable", ["TOY_NO_DATA", "TOY_NO_TARGET"])

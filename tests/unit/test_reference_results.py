@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import statistics
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from bench import report
+from bench.records import TWIN
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 SWEEPS = ("digits", "digits_board", "fashion_mnist", "mnist", "mnist_1v9_qap")
@@ -100,7 +102,13 @@ def test_int8_is_twice_as_fast_per_invoke(variant: str) -> None:
 
 @pytest.mark.parametrize(
     ("sweep", "model"),
-    [("fashion_mnist", "fashion_mlp"), ("fashion_mnist", "fashion_cnn"), ("mnist", "mnist_mlp")],
+    [
+        ("digits", "digits_mlp"),
+        ("fashion_mnist", "fashion_mlp"),
+        ("fashion_mnist", "fashion_cnn"),
+        ("mnist", "mnist_mlp"),
+        ("mnist", "mnist_cnn"),
+    ],
 )
 def test_qap_keeps_the_zeros_in_the_final_file(sweep: str, model: str) -> None:
     assert value(sweep, model, "qap", "sparsity") >= 0.70
@@ -229,6 +237,25 @@ def test_how_long_the_simulations_took(model: str, seconds: float) -> None:
         and (record["task"]["model"], record["task"]["target"]) == (model, "hls4ml")
     ]
     assert len(took) > 5 and statistics.median(took) <= seconds
+
+
+def test_records_of_tflite_say_what_ran() -> None:
+    """Runtime, version, threads and XNNPACK; machine and its state in those of measurements."""
+    told: Counter[str] = Counter()
+    for path in (REFERENCE / "records").rglob("*.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["status"] != "ok" or record["task"].get("target") != "tflite":
+            continue
+        result, kind = record["result"], record["kind"]
+        assert result["runtime"]["runtime"] in ("ai_edge_litert", "tf.lite"), path
+        assert result["runtime"]["version"][0].isdigit(), path
+        assert result["runtime"]["threads"] >= 1 and result["runtime"]["xnnpack"] in (True, False), path
+        if kind == "measure":
+            assert result["machine"]["id"] and result["machine"]["cpu"], path
+            assert result["state_before"]["at"] < result["state_after"]["at"], path
+            assert {"baseline", TWIN} <= set(result["entries"]), path
+        told[kind] += 1
+    assert told["evaluate"] > 100 and told["measure"] > 20
 
 
 def test_records_name_no_person_and_no_place() -> None:

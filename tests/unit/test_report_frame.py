@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -107,6 +108,21 @@ def test_ratio_and_latency_are_in_seconds_with_scope_and_verdict(results: Path) 
     assert one(table, variant="baseline", metric="latency_noise", **wanted)["value"] < 0.05
     assert pick(table, variant="baseline", metric="latency_ratio").empty
     assert pick(table, metric="latency_p50", seed=1).empty  # only the first seed was measured
+
+
+@pytest.mark.parametrize("name", ["mlperf", "mlperf-custom"])
+def test_throughput_is_told_of_protocol_mlperf_alone(tmp_path: Path, name: str) -> None:
+    build(tmp_path, variants={n: KINDS[n] for n in ("baseline", "fiq")}, seeds=(0,), targets=("tflite",))
+    assert pick(frame(tmp_path), metric="throughput").empty
+    path = tmp_path / "sweeps" / "synthetic.json"
+    manifest = json.loads(path.read_text())
+    manifest["protocol"]["name"] = name
+    path.write_text(json.dumps(manifest))
+    table = pick(frame(tmp_path), variant="fiq", scope="invoke", seed=0)
+    rate, latency = one(table, metric="throughput"), one(table, metric="latency_p50")
+    assert rate["unit"] == "1/s" and rate["origin"] == "measured"
+    assert rate["low"] <= rate["value"] <= rate["high"]
+    assert rate["value"] * latency["value"] == pytest.approx(1, rel=0.2)
 
 
 def test_compression_ratio_is_baseline_over_variant(results: Path) -> None:

@@ -245,6 +245,14 @@ def test_a_damaged_cell_of_the_manifest_is_refused_by_name(tmp_path: Path) -> No
         frame(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small sweep, to be read only."""
+    folder = tmp_path_factory.mktemp("small")
+    build(folder, variants={n: KINDS[n] for n in ("baseline", "fiq")}, seeds=(0,), items=30, rounds=2)
+    return folder
+
+
 JUNK: tuple[Any, ...] = (None, [], {}, "x", -1, 0, 1e308, True, [[1, 2]], {"a": 1})
 
 
@@ -270,6 +278,25 @@ def test_whatever_is_wrong_with_a_record_the_report_stands(tmp_path: Path, seed:
     for path in rng.sample([p for k in ("build", "evaluate", "measure") for p in records(tmp_path, k)], 3):
         path.write_text(json.dumps(scramble(json.loads(path.read_text()), rng)))
     data = read_sweep(tmp_path, "synthetic")
+    table = frame(tmp_path)
+    model_parts(data, table)
+    comparison_table(table)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_is_wrong_with_a_manifest_it_is_refused_or_the_report_stands(
+    small: Path, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "records").symlink_to(small / "records")
+    manifest = scramble(json.loads((small / "sweeps" / "synthetic.json").read_text()), rng)
+    (tmp_path / "sweeps" / "synthetic.json").write_text(json.dumps(manifest))
+    try:
+        data = read_sweep(tmp_path, "synthetic")
+    except StoreError as error:
+        assert "synthetic" in str(error)
+        return
     table = frame(tmp_path)
     model_parts(data, table)
     comparison_table(table)

@@ -413,6 +413,36 @@ def test_the_order_of_builds_is_the_order_of_the_sweep(store: Store, log: Path) 
     assert steps(log)[:2] == ["toy_train/0", "toy_train/1"]
 
 
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_so_many_tasks_at_once_as_jobs_and_measurements_alone(store: Store, jobs: int) -> None:
+    class Slow(Inline):
+        """Tasks take a moment; keeps which kinds ran whenever one was started."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.running: list[str] = []
+            self.seen: list[list[str]] = []
+
+        def submit(self, spec: dict[str, Any]) -> Future[Exit]:
+            future: Future[Exit] = Future()
+            self.running.append(spec["kind"])
+            self.seen.append(list(self.running))
+
+            def finish() -> None:
+                end = self.run(spec)
+                self.running.remove(spec["kind"])
+                future.set_result(end)
+
+            threading.Timer(0.05, finish).start()
+            return future
+
+    engine = Slow()
+    assert run(toy.sweep(seeds=3), store, engine=engine, jobs=jobs)[0].exit_code == 0
+    assert max(map(len, engine.seen)) == jobs
+    measuring = [kinds for kinds in engine.seen if "measure" in kinds]
+    assert measuring == [["measure"]] * toy.TINY.rounds
+
+
 # -- with processes ------------------------------------------------------------------------------
 
 

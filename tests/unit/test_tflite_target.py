@@ -212,9 +212,11 @@ print("refused", refused)
     assert int(done.stdout.split()[-1]) > 300
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "targets.tflite", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ})
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
 
 
 def test_a_fresh_process_gives_the_same(tmp_path: Path, x: np.ndarray) -> None:
@@ -225,6 +227,32 @@ def test_a_fresh_process_gives_the_same(tmp_path: Path, x: np.ndarray) -> None:
     (tmp_path / "model.tflite").write_bytes(b"nothing")
     done = run(tmp_path / "model.tflite", tmp_path / "x.npy", tmp_path / "z.npy")
     assert done.returncode == 1 and "not a TFLite file" in done.stderr
+
+
+_WITHOUT_LITERT = """
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+hidden = ("ai_edge_litert",)
+PathFinder.find_spec = classmethod(lambda cls, name, *rest: None if name in hidden else find(name, *rest))
+"""
+
+
+@pytest.mark.tf
+def test_a_process_without_litert_gives_the_same(tmp_path: Path, x: np.ndarray) -> None:
+    """As if it were not installed at all: neither its interpreter nor its reader of files is there."""
+    expected = opened(tmp_path, dense("int8")).predict(x)
+    (tmp_path / "sitecustomize.py").write_text(_WITHOUT_LITERT)
+    np.save(tmp_path / "x.npy", x)
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    command = [sys.executable, "-c", "import ai_edge_litert"]
+    hidden = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
+    )
+    assert "No module named 'ai_edge_litert'" in hidden.stderr
+    done = run(tmp_path / "model.tflite", tmp_path / "x.npy", tmp_path / "y.npy", PYTHONPATH=paths)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)
 
 
 @pytest.mark.tf

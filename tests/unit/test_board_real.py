@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.board_jobs import take_in, write
 from bench.board_run import run_on_board
 from bench.errors import StepError, Unavailable
 from bench.records import Record
@@ -28,6 +30,7 @@ from targets.pynq.emulated import hwh
 from targets.pynq.environment import board_python
 from targets.pynq.inventory import Board, add, get
 from targets.pynq.items import DMA
+from targets.pynq.transport import AGENT
 from tests.loopback import ROOT, Loopback, loopback
 from tests.tflite_maker import CLASSES, FEATURES, dense
 from tests.unit.test_board_sweeps import simulation
@@ -93,10 +96,13 @@ class Cell:
         self.store.write(Record("build", key, "ok", {"kind": "build"}, {"artifact": digest, "facts": facts}))
         self.task[role], self.inputs[key] = key, digest
 
-    def run(self) -> tuple[dict[str, Any], Record]:
+    def spec(self) -> dict[str, Any]:
         key = hashlib.sha256(json.dumps(self.task).encode()).hexdigest()
-        record = Record("evaluate", key, "ok", self.task)
-        spec = {"key": key, "task": self.task, "inputs": self.inputs, "timeout": 200.0}
+        return {"key": key, "task": self.task, "inputs": self.inputs, "timeout": 200.0}
+
+    def run(self) -> tuple[dict[str, Any], Record]:
+        spec = self.spec()
+        record = Record("evaluate", spec["key"], "ok", self.task)
         return run_on_board(spec, self.store, record), record
 
 
@@ -199,7 +205,8 @@ def split(monkeypatch: pytest.MonkeyPatch) -> Split:
     rng = np.random.default_rng(5)
     x = ((rng.integers(-100, 100, (300, FEATURES)) + 0.5) * np.float32(0.1)).astype(np.float32)
     found = Split(x, rng.integers(0, CLASSES, 300))
-    monkeypatch.setattr("bench.board_run.test_of", lambda task: found)
+    for module in ("board_run", "board_jobs"):
+        monkeypatch.setattr(f"bench.{module}.test_of", lambda task: found)
     return found
 
 
@@ -225,6 +232,26 @@ def test_a_tflite_model_on_the_boards_processor(
         assert 0 < phase["p50"] <= phase["p95"] <= phase["p99"], name
     kept = cell.store.root / "boards" / f"{record.key}.tar.gz"
     assert kept.is_file() and record.environment["agent"]["python"]
+
+
+def test_a_model_that_is_carried_to_a_board_without_a_network(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+    monkeypatch.setenv("BENCH_BOARDS", str(tmp_path / "boards.json"))
+    add(Board("desk", None, "pynq-z2"))
+    cell = Cell(tmp_path, "pynq_tflite")
+    cell.build("artifact", lambda out: (out / "model.tflite").write_bytes(dense("int8")))
+    (place := tmp_path / "there").mkdir()
+    write(cell.store, "boards", "desk", "quick", [cell.spec()], place / "job.tar.gz")
+    command = [sys.executable, str(AGENT), "job.tar.gz", "--lock", "lock", "--hwmon", "none"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (record,) = take_in(place / "result.tar.gz", cell.store).records
+    assert record.status == "ok" and record.result["board"]["origin"] == "measured"
+    (link,) = record.result["agreement"]
+    assert (link["against"], link["mismatches"], link["bit_exact"]) == ("tflite", 0, 300)
+    assert record.result["board"]["phases"]["execute"]["n"] == 200
 
 
 def test_a_board_without_a_runtime_skips_the_cell(server: Loopback, split: Split, tmp_path: Path) -> None:

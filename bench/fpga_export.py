@@ -74,7 +74,7 @@ def _stream(artifact: Path) -> Any:
     from bench.steps.keras_io import load_float
     from targets.fpga.fixed import FixedPoint
     from targets.fpga.rtl.axi_stream import Stream
-    from targets.fpga.rtl.stages import design
+    from targets.fpga.rtl.network import design
 
     network = design(load_float(artifact), FixedPoint.load(artifact))
     together = json.loads((artifact / "rtl.json").read_text())["style"] == "parallel"

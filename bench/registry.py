@@ -115,6 +115,7 @@ STEPS: Registry[Step] = Registry(
         "qkeras_qap": "bench.steps.qkeras:QkerasQap",
         "qkeras_train": "bench.steps.qkeras_train:QkerasTrain",
         "to_fixed": "bench.steps.to_fixed:ToFixed",
+        "to_fixed_branches": "bench.steps.to_fixed_branches:ToFixedBranches",
         "to_hls": "bench.steps.to_hls:ToHls",
         "compile_hls": "bench.steps.to_hls:CompileHls",
         "to_rtl": "bench.steps.to_rtl:ToRtl",

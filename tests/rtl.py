@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from targets.fpga.fixed import FixedType
-from targets.fpga.rtl.stages import AveragePool, Cast, Design, MaxPool, Multiply, Number, Stage, Window
+from targets.fpga.rtl.stages import Add, AveragePool, Cast, Design, MaxPool, Multiply, Number, Stage, Window
 
 RND = ("RND", "SAT")
 INPUT = FixedType(8, 4, True, *RND)
@@ -61,12 +61,11 @@ def multiply(
     )
 
 
-def row(input_type: FixedType, *stages: Stage) -> Design:
-    """A design of these stages."""
+def row(input_type: FixedType, *stages: Stage, sources: tuple[tuple[int, ...], ...] = ()) -> Design:
+    """A design of these stages, one after the other unless `sources` says what each takes."""
     last = stages[-1]
-    return Design(
-        input_type, stages[0].window.inputs, stages, result_of(last), last.window.positions * last.outputs
-    )
+    outputs = last.window.positions * last.outputs
+    return Design(input_type, stages[0].window.inputs, stages, result_of(last), outputs, sources)
 
 
 def result_of(stage: Stage) -> Number:
@@ -84,22 +83,33 @@ def inputs_for(design: Design, n: int, seed: int = 0) -> np.ndarray:
 
 def expected(design: Design, x: np.ndarray) -> np.ndarray:
     """Outputs (n, outputs) by arithmetic in Python's integers: nothing of the generator is used."""
-    values = np.rint(x / design.input.step).astype(np.int64).astype(object)
-    fraction = design.input.bits - design.input.integer
-    for stage in design.stages:
-        columns = _columns(values.reshape(len(x), *_shape(stage)), stage.window)
-        if isinstance(stage, AveragePool):
-            values, fraction = _averages(columns, len(x), fraction)
-        elif isinstance(stage, MaxPool):
-            largest = np.array([column.max(axis=1) for column in columns])  # (positions, n, channels)
-            values = largest.transpose(1, 0, 2).reshape(len(x), -1)
+    codes = np.rint(x / design.input.step).astype(np.int64).astype(object)
+    wires = [(codes, design.input.bits - design.input.integer)]
+    for place, stage in enumerate(design.stages):
+        taken = [wires[wire] for wire in (design.sources[place] if design.sources else [place])]
+        if isinstance(stage, Add):
+            fraction = max(point for _, point in taken)
+            values = sum(codes.reshape(len(x), -1) * (1 << (fraction - point)) for codes, point in taken)
         else:
-            values, fraction = _sums(columns, stage, fraction)
+            values, fraction = _worked_out(stage, *taken[0], len(x))
         for cast in stage.casts:
             values = values * (values > 0) if cast.relu else values
             values = cast_codes(values, fraction, cast.type)
             fraction = cast.type.bits - cast.type.integer
+        wires.append((np.asarray(values, object), fraction))
+    values, fraction = wires[-1]
     return np.asarray(values, np.float64) * 2.0**-fraction
+
+
+def _worked_out(stage: Stage, values: np.ndarray, fraction: int, n: int) -> tuple[np.ndarray, int]:
+    columns = _columns(values.reshape(n, *_shape(stage)), stage.window)
+    if isinstance(stage, AveragePool):
+        return _averages(columns, n, fraction)
+    if isinstance(stage, MaxPool):
+        largest = np.array([column.max(axis=1) for column in columns])  # (positions, n, channels)
+        return largest.transpose(1, 0, 2).reshape(n, -1), fraction
+    assert isinstance(stage, Multiply)
+    return _sums(columns, stage, fraction)
 
 
 def _shape(stage: Stage) -> tuple[int, int, int]:

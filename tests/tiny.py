@@ -99,6 +99,36 @@ def averages() -> Any:
     )
 
 
+def residual() -> Any:
+    """Sums of two branches: of an identity, and of a convolution of its own that halves the image."""
+    from bench.keras_env import load
+
+    layers = load().keras.layers
+    given = layers.Input((8, 8, 1), name="input")
+    first = layers.Conv2D(4, 3, padding="same", activation="relu", name="conv_0")(given)
+    x = layers.Conv2D(4, 3, padding="same", use_bias=False, name="conv_1")(first)
+    x = layers.BatchNormalization(name="norm_1")(x)
+    x = layers.ReLU(name="relu_1")(layers.Add(name="sum_1")([x, first]))
+    kept = layers.Conv2D(5, 1, strides=2, name="conv_kept")(x)
+    x = layers.Conv2D(5, 3, strides=2, padding="same", activation="relu", name="conv_2")(x)
+    x = layers.Conv2D(5, 3, padding="same", name="conv_3")(x)
+    x = layers.Add(name="sum_2")([kept, x])
+    x = layers.AveragePooling2D(name="average")(x)
+    x = layers.Dense(CLASSES, name="logits")(layers.Flatten(name="flatten")(layers.Dropout(0.1)(x)))
+    return load().keras.Model(given, x)
+
+
+def residual_dense() -> Any:
+    from bench.keras_env import load
+
+    layers = load().keras.layers
+    given = layers.Input((8, 8, 1), name="input")
+    x = layers.Dense(12, activation="relu", name="dense_0")(layers.Flatten(name="flatten")(given))
+    inner = layers.Dense(12, activation="relu", name="dense_1")(x)
+    x = layers.Add(name="sum")([x, layers.Dense(12, name="dense_2")(inner)])
+    return load().keras.Model(given, layers.Dense(CLASSES, name="logits")(x))
+
+
 BUDGET = Budget(epochs=6, batch_size=32, learning_rate=5e-3, schedule="cosine")
 FINETUNE = Budget(epochs=3, batch_size=32, learning_rate=2e-3)
 MLP = Model(
@@ -119,6 +149,8 @@ CNN = Model(
     kind="cnn",
 )
 AVERAGES = replace(CNN, name="tiny_averages", networks={**CNN.networks, "reference": averages})
+RESIDUAL = replace(CNN, name="tiny_residual", networks={**CNN.networks, "reference": residual})
+RESIDUAL_MLP = replace(MLP, name="tiny_residual_mlp", networks={**MLP.networks, "reference": residual_dense})
 
 
 def run(
@@ -164,7 +196,7 @@ def built(model: str, *steps: tuple[Any, ...]) -> tuple[Artifact, StepOutcome]:
     parent = made(model, *before) if before else None
     folder = Path(tempfile.mkdtemp(prefix="bench-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    models = {known.name: known for known in (MLP, CNN, AVERAGES)}
+    models = {known.name: known for known in (MLP, CNN, AVERAGES, RESIDUAL, RESIDUAL_MLP)}
     with not_optimised():
         artifact, outcome = run(name, folder, model=models[model], parent=parent, **dict(params))
     assert not failed(outcome), outcome.checks

@@ -22,8 +22,8 @@ from targets.fpga.fixed import FixedPoint
 from targets.fpga.overlay_files import read_bit, read_hwh, strangers
 from targets.fpga.rtl import simulators
 from targets.fpga.rtl.axi_stream import WRAPPER, Stream, wrapper
+from targets.fpga.rtl.network import design
 from targets.fpga.rtl.served import compile_server
-from targets.fpga.rtl.stages import design
 from targets.pynq import items
 from targets.pynq.emulated import hwh
 

@@ -16,8 +16,8 @@ from targets.fpga.fixed import FixedPoint
 from targets.fpga.flow import machine_memory
 from targets.fpga.parts import Device
 from targets.fpga.rtl.axi_stream import Stream
+from targets.fpga.rtl.network import design
 from targets.fpga.rtl.nextpnr import FABRICS, Fabric, Placed, missing, place, tool_version
-from targets.fpga.rtl.stages import design
 
 FOLDER = "placed"
 

@@ -18,7 +18,7 @@ from bench.errors import StepError, Unavailable
 from bench.registry import STEPS
 from targets.fpga.fixed import FixedType
 from targets.fpga.rtl import parallel as style
-from targets.fpga.rtl.parallel import parallel, rough_luts
+from targets.fpga.rtl.parallel import parallel, rough
 from targets.fpga.rtl.simulate import simulate
 from targets.fpga.rtl.stages import Cast, Design, Number
 from targets.fpga.rtl_target import Rtl, RtlOptions
@@ -201,10 +201,13 @@ def test_a_wrong_rounding_mode_is_caught(tmp_path: Path, monkeypatch: pytest.Mon
 def test_too_large_is_refused_with_its_estimate() -> None:
     rng = np.random.default_rng(0)
     design = row(INPUT, dense(rng.integers(-100, 100, (32, 16)).tolist()))
-    luts = parallel(design, 3).luts
-    assert 0.25 < rough_luts(design) / luts < 4
+    made = parallel(design, 3)
+    luts, guessed = made.luts, rough(design)
+    assert 0.25 < guessed[0] / luts < 4 and 0.25 < guessed[1] / made.adders < 4
     for limit, how in ((luts / 10, "digits"), (0.9 * luts, "da4ml's estimate")):
-        with pytest.raises(Unavailable, match=rf"about [\d,]+ LUT .*{how}.* minutes") as caught:
+        with pytest.raises(
+            Unavailable, match=rf"about [\d,]+ LUT for [\d,]+ adders .*{how}.* minutes"
+        ) as caught:
             parallel(design, 3, limit)
         assert "lut_limit" in str(caught.value)
     assert parallel(design, 3, 1.1 * luts).luts == parallel(design, 3).luts == luts

@@ -19,8 +19,9 @@ from bench.steps.base import Artifact
 from targets.fpga.fixed import FixedPoint, FixedType, LayerTypes
 from targets.fpga.rtl import pieces, simulators
 from targets.fpga.rtl.cast import cast_lines
+from targets.fpga.rtl.network import design
 from targets.fpga.rtl.simulate import simulate
-from targets.fpga.rtl.stages import Cast, Design, Number, design
+from targets.fpga.rtl.stages import Cast, Design, Number
 from targets.fpga.rtl_target import Rtl, RtlOptions, RtlRunner
 from tests.tiny import QAT, TRAIN, Blobs, built, copied, made, not_optimised, run, step
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.errors import StepError, Unavailable
 from targets.fpga.fixed import FixedType
-from targets.fpga.rtl.stages import Cast, Design, Multiply, Number
+from targets.fpga.rtl.stages import Add, Cast, Design, Multiply, Number, Stage
 
 #: da4ml takes weights as float32
 WEIGHT_BITS = 24
@@ -56,9 +56,13 @@ class Parallel:
         """Cycles from the input's clock edge to the output's: one a stage, and the output's register."""
         return len(self.pipeline.solutions) + 1
 
+    def ends(self, n: int) -> list[int]:
+        """Cycles of the last outputs of n inputs back to back; in cycle 0 the first is taken."""
+        return [self.latency + place for place in range(n)]
+
     def cycles(self, n: int) -> int:
         """Cycles that n inputs back to back take."""
-        return self.latency + n - 1
+        return self.ends(n)[-1]
 
     @property
     def lanes(self) -> int:
@@ -71,14 +75,16 @@ def minutes(luts: float) -> float:
     return luts * SECONDS_PER_LUT / 60
 
 
-def rough_luts(design: Design) -> float:
-    """Look-up tables by the signed digits of the weights alone: for what is too large even to trace."""
-    found = 0.0
+def rough(design: Design) -> tuple[float, float]:
+    """Look-up tables and adders by the signed digits of the weights alone: for what is too large even to
+    trace."""
+    luts = adders = 0.0
     for stage in design.stages:
         if isinstance(stage, Multiply):
-            digits = int(_signed_digits(stage.weights).sum())
-            found += digits * stage.window.positions * (stage.input.bits + _GROWTH) * _SHARED
-    return found
+            digits = int(_signed_digits(stage.weights).sum()) * stage.window.positions * _SHARED
+            adders += digits
+            luts += digits * (stage.input.bits + _GROWTH)
+    return luts, adders
 
 
 def _signed_digits(codes: np.ndarray) -> np.ndarray:
@@ -88,18 +94,18 @@ def _signed_digits(codes: np.ndarray) -> np.ndarray:
     return np.asarray(np.bitwise_count((triple ^ magnitude) >> 1))
 
 
-def refuse(luts: float, most: float, how: str) -> None:
+def refuse(luts: float, adders: float, most: float, how: str) -> None:
     """Raises Unavailable where the estimate is above what is allowed."""
     if most and luts > most:
         raise Unavailable(
-            f"style parallel would take about {luts:,.0f} LUT ({how}), more than {most:,.0f}, and about "
-            f"{minutes(luts):.0f} minutes of simulation and synthesis",
+            f"style parallel would take about {luts:,.0f} LUT for {adders:,.0f} adders ({how}), more than "
+            f"{most:,.0f}, and about {minutes(luts):.0f} minutes of simulation and synthesis",
             mend="Use style sequential, prune, take fewer bits, or raise the option lut_limit.",
         )
 
 
 def parallel(design: Design, cutoff: int, lut_limit: float = 0) -> Parallel:
-    """Trace a design whose layers are all dense.
+    """Trace a design of dense layers and sums of branches.
 
     Args:
         cutoff: additions in a row between two registers; 1 is the fastest clock and the longest pipeline.
@@ -111,22 +117,24 @@ def parallel(design: Design, cutoff: int, lut_limit: float = 0) -> Parallel:
     """
     for stage in design.stages:
         _check(stage)
-    refuse(rough_luts(design), 4 * lut_limit, "roughly, by the weights' digits")
+    refuse(*rough(design), 4 * lut_limit, "roughly, by the weights' digits")
     try:
         comb = trace(design, cutoff)
     except (AssertionError, ValueError, RecursionError, MemoryError) as error:
         raise StepError(f"da4ml cannot trace the network: {type(error).__name__}: {error}") from error
-    refuse(comb.cost, lut_limit, "by da4ml's estimate")
+    adders = sum(op.opcode in (0, 1, 4, 6, -6) for op in comb.ops)
+    refuse(comb.cost, adders, lut_limit, "by da4ml's estimate")
     from da4ml.trace.pipeline import to_pipeline
 
     pipeline = to_pipeline(comb, cutoff, retiming=False, verbose=False)
-    adders = sum(op.opcode in (0, 1, 4, 6, -6) for op in comb.ops)
     return Parallel(
         design.input, design.inputs, design.output, design.outputs, cutoff, pipeline, comb.cost, adders
     )
 
 
 def _check(stage: Any) -> None:
+    if isinstance(stage, Add):
+        return
     if not isinstance(stage, Multiply) or stage.window.inputs != stage.taps:
         raise Unavailable(f"layer {stage.name!r}: style parallel knows dense layers only", mend=SEQUENTIAL)
     if stage.weight.bits > WEIGHT_BITS:
@@ -147,7 +155,7 @@ SEQUENTIAL = "Use style sequential."
 
 
 def trace(design: Design, cutoff: int) -> Any:
-    """da4ml's graph of operations (`CombLogic`) of a design of dense layers."""
+    """da4ml's graph of operations (`CombLogic`) of a design of dense layers and sums of branches."""
     from da4ml.trace import FixedVariableArray, HWConfig, comb_trace
 
     number = Number.of(design.input)
@@ -156,20 +164,25 @@ def trace(design: Design, cutoff: int) -> Any:
     i = np.full(design.inputs, number.bits) - k - f
     hardware = HWConfig(1, -1, cutoff)
     given = FixedVariableArray.from_kif(k, i, f, hardware, 0, {})
-    x: Any = given
-    for stage in design.stages:
-        assert isinstance(stage, Multiply)
+    wires: list[Any] = [given]
+    for stage, sources in zip(design.stages, design.wiring, strict=True):
+        variables = _computed(stage, [wires[wire] for wire in sources])
+        for cast in stage.casts:
+            variables = [cast_of(v, cast) for v in variables]
+        wires.append(FixedVariableArray(np.array(variables), {}, hwconf=hardware))
+    return comb_trace(given, wires[-1], keep_dead_inputs=True)
+
+
+def _computed(stage: Stage, operands: Sequence[Any]) -> list[Any]:
+    """da4ml's variables of what a stage works out of arrays of variables, before its casts."""
+    if isinstance(stage, Multiply):
         weights = stage.weights.reshape(stage.taps, stage.outputs) * 2.0**-stage.weight.fraction
         bias = stage.bias * 2.0**-stage.bias_number.fraction
         if stage.given is not None:
             bias = stage.given.quantize(bias)
-        variables = list((x @ weights + bias)._vars)
-        if stage.given is not None:
-            variables = [_wrapped(v, stage.given) for v in variables]
-        for cast in stage.casts:
-            variables = [cast_of(v, cast) for v in variables]
-        x = FixedVariableArray(np.array(variables), {}, hwconf=hardware)
-    return comb_trace(given, x, keep_dead_inputs=True)
+        sums = list((operands[0] @ weights + bias)._vars)
+        return sums if stage.given is None else [_wrapped(v, stage.given) for v in sums]
+    return [sum(values[1:], values[0]) for values in zip(*(x._vars for x in operands), strict=True)]
 
 
 def cast_of(value: Any, cast: Cast) -> Any:

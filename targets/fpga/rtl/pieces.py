@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from targets.fpga.rtl.cast import cast_lines
-from targets.fpga.rtl.stages import Number, Stage, Window
+from targets.fpga.rtl.stages import MaxPool, Multiply, Number, Stage, Window
 
 
 def counter_bits(count: int) -> int:
@@ -40,7 +40,7 @@ def signed(name: str, number: Number) -> str:
     return f"$signed({name})" if number.signed else f"$signed({{1'b0, {name}}})"
 
 
-def memory(stage: Stage, window: Window) -> list[str]:
+def memory(stage: Multiply | MaxPool, window: Window) -> list[str]:
     """The input memory, its load counter, and the read port with zeros outside the image."""
     source, size = stage.input, window.inputs
     return [

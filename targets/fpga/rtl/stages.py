@@ -1,4 +1,4 @@
-"""A fixed-point network as a row of hardware stages, everything in integers.
+"""A fixed-point network as hardware stages that pass elements on, everything in integers.
 
 A value is an integer code times 2**-fraction. Sums are as wide as this network's own weights can make
 them, unless the network names a type for them: then products are cast to it and sums wrap around, as in
@@ -7,16 +7,13 @@ hls4ml (nnet_dense_latency.h).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from bench.errors import Unavailable
-from targets.fpga.fixed import FixedPoint, FixedType
+from targets.fpga.fixed import FixedType
 
 
 @dataclass(frozen=True)
@@ -195,142 +192,121 @@ class AveragePool(MaxPool):
 
 #: cycles from the last address of a window to its finished sum
 DRAIN = 3
-Stage = Multiply | MaxPool
+
+
+@dataclass(frozen=True)
+class Add:
+    """Sum of its operands, element by element; of one operand the casts alone."""
+
+    name: str
+    elements: int
+    operands: tuple[Number, ...]
+    casts: tuple[Cast, ...] = ()
+
+    @property
+    def window(self) -> Window:
+        return Window(1, 1, self.elements)
+
+    @property
+    def outputs(self) -> int:
+        return self.elements
+
+    @property
+    def taps(self) -> int:
+        return len(self.operands)
+
+    @property
+    def raw(self) -> Number:
+        """The exact sum: what hls4ml, too, takes where no type is given (infer_precision.py)."""
+        if len(self.operands) == 1:
+            return self.operands[0]
+        signed = any(number.signed for number in self.operands)
+        fraction = max(number.fraction for number in self.operands)
+        whole = max(n.bits - n.fraction + (signed and not n.signed) for n in self.operands) + 1
+        return Number(whole + fraction, fraction, signed)
+
+    @property
+    def cycles(self) -> int:
+        return self.elements + self.first - 1
+
+    @property
+    def first(self) -> int:
+        """Cycles from the last element of the last operand taken to the first output given."""
+        return 3
+
+
+Stage = Multiply | MaxPool | Add
 
 
 @dataclass(frozen=True)
 class Design:
-    """Stages in a row, element by element between them, channels last."""
+    """Stages, element by element between them, channels last. The last stage gives the outputs.
+
+    Attributes:
+        sources: for each stage the wires that it takes, in the order of its operands: 0 is the input, n the
+            output of stage n - 1. Empty: each takes what the one before it gives.
+    """
 
     input: FixedType
     inputs: int
     stages: tuple[Stage, ...]
     output: Number
     outputs: int
+    sources: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def wiring(self) -> tuple[tuple[int, ...], ...]:
+        """`sources`, written out for a row of stages, too."""
+        return self.sources or tuple((wire,) for wire in range(len(self.stages)))
+
+    @property
+    def takers(self) -> list[list[tuple[int, int]]]:
+        """For each wire who takes it: stage, and number of its operand."""
+        found: list[list[tuple[int, int]]] = [[] for _ in range(len(self.stages) + 1)]
+        for stage, wires in enumerate(self.wiring):
+            for operand, wire in enumerate(wires):
+                found[wire].append((stage, operand))
+        return found
+
+    def ends(self, n: int) -> list[int]:
+        """Cycles of the last outputs of n inputs back to back, if nobody outside waits; in cycle 0 the first
+        element is taken.
+
+        A stage begins when its last operand is complete. Before its first output it waits until all that take
+        it are done with the input before; then they take one output after another.
+        """
+        takers = [{stage for stage, _ in wire} for wire in self.takers]
+        done = [-1] * len(self.stages)
+        taken, found = -1, []
+        for _ in range(n):
+            taken = max([taken, *(done[stage] for stage in takers[0])]) + self.inputs
+            last = [taken]
+            for stage, wires, others in zip(self.stages, self.wiring, takers[1:], strict=True):
+                begin = max(last[wire] for wire in wires) + stage.first
+                begin = max([begin, *(done[other] + 1 for other in others)])
+                last.append(begin + stage.cycles - stage.first)
+            done = last[1:]
+            found.append(done[-1])
+        return found
 
     @property
     def latency(self) -> int:
         """Cycles from the first input's clock edge to the last output's, if nobody waits."""
-        return self.inputs - 1 + sum(stage.cycles for stage in self.stages)
+        return self.ends(1)[0]
 
     @property
     def interval(self) -> int:
-        """Cycles from one input's last output to the next one's, inputs back to back, if nobody waits.
-
-        A stage loads while the one before it emits: from its first output (`first` cycles after its last
-        input) on, that one waits for this one to be done.
-        """
-        found = [self.inputs + self.stages[0].cycles]
-        for before, stage in pairwise(self.stages):
-            found.append(before.cycles - before.first + 1 + stage.cycles)
-        return max(found)
+        """Cycles from one input's last output to the next one's, the most that it takes."""
+        return max(after - before for before, after in pairwise(self.ends(len(self.stages) + 2)))
 
     def cycles(self, n: int) -> int:
-        """Cycles that n inputs back to back take."""
+        """Cycles that n inputs back to back take, at most."""
         return self.latency + (n - 1) * self.interval
 
     @property
     def lanes(self) -> int:
         """Multipliers of all stages."""
         return sum(stage.multipliers for stage in self.stages if isinstance(stage, Multiply))
-
-
-def design(row: Any, types: FixedPoint, multipliers: int = 8) -> Design:
-    """The stages of a network in a row (`targets.fpga.layers.in_a_row`) with weights on their grids.
-
-    Args:
-        multipliers: P, of each dense or convolution layer; never more than it has outputs.
-
-    Raises:
-        Unavailable: a layer that this generator does not know, by name.
-    """
-    now = Number.of(types.input)
-    stages: list[Stage] = []
-    shape = tuple(int(size) for size in row.input_shape[1:])
-    inputs = math.prod(shape)
-    for layer in row.layers:
-        kind, own = type(layer).__name__, types.layers[layer.name]
-        if kind in ("Dense", "Conv2D"):
-            kernel, bias = (np.asarray(array, np.float64) for array in layer.get_weights())
-            assert own.weight is not None and own.bias is not None
-            if kind == "Dense":
-                if len(shape) != 1:
-                    raise Unavailable(
-                        f"layer {layer.name!r} is Dense over an input of {len(shape)} dimensions"
-                    )
-                window, weights = Window(1, 1, shape[0]), kernel.reshape(1, 1, *kernel.shape)
-            else:
-                window, weights = _window(layer, shape, kernel.shape[:2]), kernel
-            given = own.accum
-            if given is not None and given.overflow != "WRAP":
-                raise Unavailable(
-                    f"layer {layer.name!r} has sums of type {given}; only sums that wrap are known"
-                )
-            stage = Multiply(
-                layer.name,
-                window,
-                now,
-                _codes(weights, own.weight),
-                Number.of(own.weight),
-                _codes(bias, own.bias),
-                Number.of(own.bias),
-                given,
-                min(multipliers, kernel.shape[-1]),
-                (Cast(own.result),) if own.result is not None else (),
-            )
-            stages.append(stage)
-            now = stage.sum if own.result is None else Number.of(own.result)
-        elif kind == "Activation":
-            if own.result is None or not stages:
-                raise Unavailable(f"layer {layer.name!r} has no type, or no layer before it")
-            stages[-1] = _with(stages[-1], Cast(own.result, relu=True))
-            now = Number.of(own.result)
-        elif kind == "MaxPooling2D":
-            stages.append(MaxPool(layer.name, _window(layer, shape, layer.pool_size), now))
-        elif kind == "AveragePooling2D":
-            stages.append(_average(layer, _window(layer, shape, layer.pool_size), types.input, stages))
-        elif kind not in ("Flatten", "Reshape"):
-            raise Unavailable(f"layer {layer.name!r} ({kind}) is not known to the RTL generator")
-        shape = tuple(int(size) for size in layer.output_shape[1:])
-    if not stages:
-        raise Unavailable("the network has no layer that computes anything")
-    return Design(types.input, inputs, tuple(stages), now, math.prod(shape))
-
-
-def _with(stage: Stage, cast: Cast) -> Stage:
-    return replace(stage, casts=(*stage.casts, cast))
-
-
-def _average(layer: Any, window: Window, given: FixedType, before: Sequence[Stage]) -> AveragePool:
-    """Its result has the type of its input, modes included, as in hls4ml (infer_precision.py)."""
-    type_ = before[-1].casts[-1].type if before and before[-1].casts else None if before else given
-    if type_ is None:
-        raise Unavailable(f"layer {layer.name!r} averages sums that have no type")
-    if not window.inside:
-        raise Unavailable(f"layer {layer.name!r} averages over padding, which hls4ml's streams cannot")
-    return AveragePool(layer.name, window, Number.of(type_), (Cast(type_),))
-
-
-def _codes(values: np.ndarray, type_: FixedType) -> np.ndarray:
-    codes = np.rint(values / type_.step)
-    assert np.array_equal(codes * type_.step, values), "weights are not on their grid"
-    return codes.astype(np.int64)
-
-
-def _window(layer: Any, shape: tuple[int, ...], kernel: tuple[int, int]) -> Window:
-    height, width, channels = shape
-    rows, columns = (int(size) for size in layer.output_shape[1:3])
-    stride = tuple(int(step) for step in layer.strides)
-    pad = (0, 0)
-    if layer.padding == "same":  # TensorFlow puts the odd row and column at the end
-        wanted = [
-            max(0, (out - 1) * step + size - there)
-            for out, step, size, there in zip((rows, columns), stride, kernel, (height, width), strict=True)
-        ]
-        pad = (wanted[0] // 2, wanted[1] // 2)
-    return Window(
-        height, width, channels, (int(kernel[0]), int(kernel[1])), (stride[0], stride[1]), pad, rows, columns
-    )
 
 
 def numbers(design: Design) -> Iterator[Number]:

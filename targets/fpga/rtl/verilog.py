@@ -1,6 +1,6 @@
 """Verilog of a design: one small state machine a stage, element after element between them.
 
-Each stage keeps its whole input in a memory and is in one of three states:
+Each stage keeps its whole input in a memory. Sums of branches apart (`adding`), it is in one of three states:
 
 LOAD  takes one element a cycle (`in_ready` is high) until the input is complete;
 RUN   reads one element a cycle: all taps of a window, for P outputs at a time, then three cycles until
@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from targets.fpga.rtl.adding import add
 from targets.fpga.rtl.cast import cast_lines
 from targets.fpga.rtl.pieces import advance, cast_wires, counter_bits, counters, head, memory, signed, walk
 from targets.fpga.rtl.pooling import pool
-from targets.fpga.rtl.stages import Cast, Design, Multiply, Number, Stage, numbers, result_of
+from targets.fpga.rtl.stages import Add, Cast, Design, MaxPool, Multiply, Number, Stage, numbers, result_of
 
 TOP = "network"
 
@@ -33,8 +34,7 @@ def write(design: Design, folder: Path) -> list[Path]:
     for index, stage in enumerate(design.stages):
         name = module_name(index, stage)
         path = folder / f"{name}.v"
-        text = multiply(name, stage) if isinstance(stage, Multiply) else pool(name, stage)
-        path.write_text(text)
+        path.write_text(_text(name, stage))
         files.append(path)
         if isinstance(stage, Multiply):
             (folder / f"{name}_weights.hex").write_text(_weights_hex(stage))
@@ -46,6 +46,12 @@ def write(design: Design, folder: Path) -> list[Path]:
 
 def module_name(index: int, stage: Stage) -> str:
     return f"stage{index}_{stage.name}"
+
+
+def _text(name: str, stage: Stage) -> str:
+    if isinstance(stage, Multiply):
+        return multiply(name, stage)
+    return pool(name, stage) if isinstance(stage, MaxPool) else add(name, stage)
 
 
 def _top(design: Design, wires: Sequence[Number]) -> str:
@@ -61,12 +67,19 @@ def _top(design: Design, wires: Sequence[Number]) -> str:
     for index, number in enumerate(wires):
         lines.append(f"  wire valid{index}, ready{index}; wire [{number.bits - 1}:0] data{index};")
     lines += ["  assign valid0 = in_valid, in_ready = ready0, data0 = in_data;"]
-    for index, stage in enumerate(design.stages):
-        lines.append(
-            f"  {module_name(index, stage)} s{index} (.clk(clk), .rst(rst), .in_valid(valid{index}), "
-            f".in_ready(ready{index}), .in_data(data{index}), .out_valid(valid{index + 1}), "
-            f".out_ready(ready{index + 1}), .out_data(data{index + 1}));"
-        )
+    shared = {wire for wire, takers in enumerate(design.takers) if len(takers) > 1}
+    for wire in sorted(shared):
+        lines += _fork(wire, design.takers[wire])
+    for index, (stage, sources) in enumerate(zip(design.stages, design.wiring, strict=True)):
+        ports = [".clk(clk), .rst(rst)"]
+        for operand, wire in enumerate(sources):
+            port = f"in{operand}" if isinstance(stage, Add) else "in"
+            taker = f"{wire}_{index}_{operand}" if wire in shared else wire
+            ports.append(f".{port}_valid(valid{taker}), .{port}_ready(ready{taker})")
+            ports.append(f".{port}_data(data{wire})")
+        to = index + 1
+        ports.append(f".out_valid(valid{to}), .out_ready(ready{to}), .out_data(data{to})")
+        lines.append(f"  {module_name(index, stage)} s{index} ({', '.join(ports)});")
     end = len(design.stages)
     lines += [
         f"  assign out_valid = valid{end}, ready{end} = out_ready, out_data = data{end};",
@@ -74,6 +87,18 @@ def _top(design: Design, wires: Sequence[Number]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _fork(wire: int, takers: Sequence[tuple[int, int]]) -> list[str]:
+    """A wire that several stages take, each element all of them in the same cycle. There is no loop: none of
+    them makes its `ready` of its `valid`."""
+    names = [f"{wire}_{stage}_{operand}" for stage, operand in takers]
+    lines = [f"  wire {', '.join(f'valid{name}, ready{name}' for name in names)};"]
+    lines.append(f"  assign ready{wire} = {' && '.join(f'ready{name}' for name in names)};")
+    for name in names:
+        others = [f"ready{other}" for other in names if other != name]
+        lines.append(f"  assign valid{name} = {' && '.join([f'valid{wire}', *others])};")
+    return lines
 
 
 def multiply(name: str, stage: Multiply) -> str:

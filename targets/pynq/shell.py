@@ -62,9 +62,11 @@ class Shell:
         options = ["-T", "-x", "-a", "-o", "BatchMode=yes"]
         for option in self.board.ssh_options:
             options += ["-o", option]
+        # of two equal ones the first counts: ours before what a configuration says for all hosts
         options += [
-            "-o", f"ConnectTimeout={CONNECT_SECONDS}", "-o", f"ServerAliveInterval={ALIVE_SECONDS}",
-            "-o", f"ServerAliveCountMax={ALIVE_COUNT}", "-o", "ClearAllForwardings=yes",
+            "-o", "StrictHostKeyChecking=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}",
+            "-o", f"ServerAliveInterval={ALIVE_SECONDS}", "-o", f"ServerAliveCountMax={ALIVE_COUNT}",
+            "-o", "ClearAllForwardings=yes",
             "-o", "PermitLocalCommand=no", "-o", "EscapeChar=none", "-o", "LogLevel=ERROR",
         ]  # fmt: skip
         options += ["-p", port] if port is not None else []

@@ -94,6 +94,14 @@ def test_hosts_that_are_not_known(behind: Behind, tmp_path: Path, monkeypatch: p
     assert behind.remote().facts()["pynq"] == CHECK["pynq"]
 
 
+def test_a_careless_configuration_does_not_count(behind: Behind) -> None:
+    behind.config.write_text(f"{behind.config.read_text()}  StrictHostKeyChecking no\n")
+    behind.desk.known.write_text("")
+    with pytest.raises(BoardError, match="host key of desk is not known"):
+        behind.remote().facts()
+    assert behind.desk.commands == [] and behind.desk.known.read_text() == ""
+
+
 def test_a_jump_host_that_lets_nobody_through(behind: Behind) -> None:
     behind.gate.jump = False
     (check,) = check_board(behind.board)

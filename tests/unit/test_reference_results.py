@@ -239,6 +239,25 @@ def test_how_long_the_simulations_took(model: str, seconds: float) -> None:
     assert len(took) > 5 and statistics.median(took) <= seconds
 
 
+@pytest.mark.parametrize(
+    ("targets", "seconds"), [({"keras", "tflite"}, 180), ({"keras", "tflite", "hls4ml"}, 300)]
+)
+def test_how_long_the_digits_took(targets: set[str], seconds: float) -> None:
+    """By the records of their tasks: builds and evaluations two at a time, then the measurements."""
+    manifest = json.loads((REFERENCE / "sweeps" / "digits.json").read_text(encoding="utf-8"))
+    cells = [cell for cell in manifest["cells"] if cell["target"] in targets]
+    side_by_side = {key for cell in cells for key in (*cell["teacher_keys"], *cell["build_keys"])}
+    side_by_side |= {cell["evaluate_key"] for cell in cells} - {None}
+    alone = {key for cell in cells for key in cell["measure_keys"]}
+    took = {path.stem: path for path in (REFERENCE / "records").rglob("*.json")}
+
+    def total(keys: set[str]) -> float:
+        return sum(float(json.loads(took[key].read_bytes())["seconds"]) for key in keys)
+
+    assert len(side_by_side) > 100 and len(alone) == 6
+    assert total(side_by_side) / 2 + total(alone) <= seconds
+
+
 def test_records_of_tflite_say_what_ran() -> None:
     """Runtime, version, threads and XNNPACK; machine and its state in those of measurements."""
     told: Counter[str] = Counter()

@@ -273,6 +273,41 @@ def test_pruned_stays_sparse(parents: Parents, convert: Any) -> None:
     assert "sparsity kept" in [check.name for check in outcome.checks]
 
 
+def sparsely(monkeypatch: pytest.MonkeyPatch, *optimizations: str) -> None:
+    """Have the converter leave zeros out of the file as well."""
+    monkeypatch.setattr(
+        to_tflite,
+        "optimizations",
+        lambda tf, mode: [
+            getattr(tf.lite.Optimize, name) for name in (*optimizations, "EXPERIMENTAL_SPARSITY")
+        ],
+    )
+
+
+@pytest.mark.tf
+def test_zeros_that_are_left_out_of_the_file_count(
+    parents: Parents, convert: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense_bytes = convert(parents.pruned, mode="float32")[0].facts["file_bytes"]
+    sparsely(monkeypatch)
+    outcome, _ = convert(parents.pruned, mode="float32")
+    assert failures(outcome) == []
+    assert {tensor["sparse"] for tensor in outcome.facts["weights"] if tensor["role"] == "kernel"} == {True}
+    assert outcome.facts["file_bytes"] < dense_bytes
+    assert outcome.facts["sparsity"] == pytest.approx(0.75, abs=0.01)
+
+
+@pytest.mark.tf
+def test_a_sparse_file_that_does_not_load_is_caught(
+    parents: Parents, convert: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XNNPACK refuses sparse int8 kernels that the converter writes without a word."""
+    sparsely(monkeypatch, "DEFAULT")
+    outcome, _ = convert(parents.pruned, mode="dynamic")
+    (check,) = failures(outcome)
+    assert check.name == "loads in a fresh process" and "cannot run this file" in check.detail
+
+
 @pytest.mark.tf
 @pytest.mark.parametrize("mode", ["static", "int8"])
 def test_quantization_aware_networks_need_no_samples(parents: Parents, convert: Any, mode: str) -> None:

@@ -157,6 +157,9 @@ def test_connection_lost_before_the_first_word(tmp_path: Path) -> None:
 
 
 def test_names_of_faults() -> None:
+    tested = {fault.strip().partition("=")[0] for fault in SEEN}
+    # `slow` is none by itself: it makes room for the others to happen
+    assert tested | {"clock", "fast", "full_disk", "drop", "slow"} == set(faults.KNOWN)
     with pytest.raises(ValueError, match="no fault 'nonsense'"):
         faults.Faults("nonsense")
     found = faults.Faults("dma_error=slave@x, fast")

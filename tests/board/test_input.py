@@ -93,6 +93,52 @@ def test_job_that_is_none(name: str, tmp_path: Path) -> None:
     assert done.code == 2 and said in done.said, done.said
 
 
+def _twice(maker: Maker) -> None:
+    maker.overlay("a")
+
+
+def _other_kind(maker: Maker) -> None:
+    maker.items[0]["kind"] = "script"
+
+
+def _file_elsewhere(maker: Maker) -> None:
+    maker.items[0]["files"]["../../etc/cron.d/x"] = "0" * 64
+
+
+def _no_digest(maker: Maker) -> None:
+    maker.items[0]["files"]["overlay.bit"] = "../" * 20 + "etc"
+
+
+def _no_limit(maker: Maker) -> None:
+    maker.protocol["timeout_seconds"] = 0.0
+
+
+BAD_JOBS = {
+    _twice: "two items have one id",
+    _other_kind: "a: kind 'script'",
+    _file_elsewhere: "a: file '../../etc/cron.d/x'",
+    _no_digest: "a: file 'overlay.bit'",
+    _no_limit: "a time limit that is none",
+}
+
+
+@pytest.mark.parametrize("change", list(BAD_JOBS))
+def test_jobs_that_make_no_sense(change: Any, tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.overlay("a")
+    change(maker)
+    done = run(maker.write(), tmp_path)
+    assert done.code == 2 and BAD_JOBS[change] in done.said, done.said
+
+
+def test_a_description_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maker = Maker(tmp_path)
+    maker.overlay("a")
+    monkeypatch.setattr(agent, "MAX_JSON", 100)
+    done = run(maker.write(), tmp_path)
+    assert done.code == 2 and "job.json is too large" in done.said
+
+
 @pytest.mark.parametrize("name", ["../x", "a/../b", "", "a b", "x" * 300, "/x", "a\n"])
 def test_ids_with_other_than_safe_characters(name: str, tmp_path: Path) -> None:
     maker = Maker(tmp_path)

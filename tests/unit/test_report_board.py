@@ -163,7 +163,8 @@ def test_an_origin_that_is_none_gives_no_number(tmp_path: Path) -> None:
 def test_what_was_refused_says_why(tmp_path: Path) -> None:
     sweep(tmp_path)
     why = "execute took less than its cycles need"
-    refused = [{"name": name, "reason": why} for name in ("phases", "throughput", "fit", "windows", "energy")]
+    names = ("phases", "throughput", "fit", "windows", "energy", "loopback")
+    refused = [{"name": name, "reason": why} for name in names]
     nothing = {
         "phases": {},
         "throughput": [],
@@ -171,6 +172,7 @@ def test_what_was_refused_says_why(tmp_path: Path) -> None:
         "fit_execute": None,
         "windows": [],
         "energy": None,
+        "loopback": None,
     }
     short = [{"name": "throughput_batch_256", "reason": "256 frames do not fit (at most 100)"}]
     few = told()
@@ -183,6 +185,7 @@ def test_what_was_refused_says_why(tmp_path: Path) -> None:
         f"call_overhead:{DESK}:end_to_end:measured",
         f"energy:{DESK}:{RAILS}:measured",
         f"window_throughput:{DESK}:measured",
+        f"loopback_time:{DESK}:measured",
     ):
         found = cell(shown, "qat", key)
         assert (found.text, found.reason) == ("skipped", why) and math.isnan(found.sort), key

@@ -51,6 +51,10 @@ def main() -> int:
             if behave.get("crash_at") == number and not (home / "killed").exists():
                 (home / "killed").write_text("")
                 os.kill(os.getpid(), 9)
+            if behave.get("kill_always") == number:
+                os.killpg(0, 9)
+            if behave.get("crash_always") == number:
+                os.kill(os.getpid(), 9)
             if behave.get("full_at") == number:
                 print("agent: [Errno 28] No space left on device; what was measured is kept", file=sys.stderr)
                 return 1

@@ -222,7 +222,34 @@ def _data_elsewhere(maker: Maker, item: dict[str, Any]) -> None:
     maker.data["x"]["file"] = "data/../job.json"
 
 
+def _no_data(maker: Maker, item: dict[str, Any]) -> None:
+    item["data"] = "y"
+
+
+def _other_dtype(maker: Maker, item: dict[str, Any]) -> None:
+    maker.data["x"]["dtype"] = "float64"
+
+
+def _linked_data(maker: Maker, item: dict[str, Any]) -> None:
+    path = maker.job / "data" / "x.npy"
+    path.rename(maker.folder / "x.npy")
+    path.symlink_to(maker.folder / "x.npy")
+
+
+def _few_expected(maker: Maker, item: dict[str, Any]) -> None:
+    item["expected"] = maker.array("few", np.zeros((149, 3)))
+
+
+def _narrow_expected(maker: Maker, item: dict[str, Any]) -> None:
+    item["expected"] = maker.array("narrow", np.zeros((150, 2)))
+
+
 BAD_ITEMS = {
+    _no_data: "the job has no data 'y'",
+    _other_dtype: "data x is float32[150, 4, 3], the job says float64[150, 4, 3]",
+    _linked_data: "data/x.npy is missing in the job",
+    _few_expected: "149 expected outputs for 150 inputs",
+    _narrow_expected: "2 outputs are expected, the overlay has 3",
     _drop_hwh: "overlay.hwh is missing; pynq loads an overlay with both files",
     _drop_file: "overlay.hwh is missing in the job",
     _other_part: "the bitstream is for 7z020clg400, the board has zu3eg",

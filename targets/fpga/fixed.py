@@ -5,7 +5,7 @@ bits, 1 of them (the sign) left of the point; `ufixed<6,2>` has no sign. Modes n
 tools' defaults: truncate (TRN) and wrap around (WRAP).
 
 An artifact of format `fixed` is a folder with
-`model.keras`       the network: plain Keras layers in a row, weights on the grids of their types;
+`model.keras`       the network: plain Keras layers, weights on the grids of their types;
 `fixed_point.json`  `{"version", "source", "input", "layers": {name: {"weight", "bias", "result", ...}}}`;
 `reference.npz`     logits over the test split of the networks that it stands for, first to last.
 """

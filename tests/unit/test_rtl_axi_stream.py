@@ -18,6 +18,7 @@ from targets.fpga.rtl.simulate import input_codes
 from targets.fpga.rtl.stages import Cast, Design, Number
 from targets.fpga.rtl.verilog import TOP, write
 from tests.rtl import INPUT, expected, inputs_for, multiply, row, whole_input
+from tests.unit.test_rtl_branches import mlp as residual
 from tests.unit.test_rtl_networks import cnn, mlp, needs_iverilog
 
 pytestmark = needs_iverilog
@@ -49,6 +50,7 @@ def spreading() -> Design:
 
 
 DESIGNS = {"mlp": mlp, "cnn": cnn, "wide": wide, "single": single, "spreading": spreading}
+DESIGNS["residual"] = residual
 
 
 def written(
@@ -86,7 +88,7 @@ def test_sequential(name: str, stall: int, tmp_path: Path) -> None:
 
 @needs_da4ml
 @pytest.mark.parametrize("stall", [0, 30, 85])
-@pytest.mark.parametrize("name", ["mlp", "wide", "single", "spreading"])
+@pytest.mark.parametrize("name", ["mlp", "wide", "single", "spreading", "residual"])
 def test_parallel(name: str, stall: int, tmp_path: Path) -> None:
     folder = written(DESIGNS[name](), tmp_path / "rtl", "parallel", n=40, stall=stall, packet=(1, 1, 5, 2))
     assert "PASS: 40 items" in passes(folder)

@@ -19,6 +19,7 @@ from targets.fpga.rtl.network import design as design_of
 from targets.fpga.rtl.parallel import parallel
 from targets.fpga.rtl.simulate import Simulation, simulate
 from targets.fpga.rtl.stages import Add, Cast, Design, MaxPool, Number
+from targets.fpga.rtl.verilog import write
 from tests.rtl import INPUT, expected, inputs_for, multiply, result_of, row, whole_input, window
 from tests.tiny import not_optimised
 
@@ -166,6 +167,19 @@ def test_parallel_adds_branches_too(cutoff: int, tmp_path: Path) -> None:
     found = simulate(made, x, tmp_path)
     np.testing.assert_array_equal(found.outputs, expected(design, x))
     assert (found.latency, found.interval) == (made.latency, 1)
+
+
+def test_operands_wait_in_memory_and_not_in_flip_flops(tmp_path: Path) -> None:
+    """Two tensors of 512 elements of 7 bits, and what the stage needs beside them."""
+    pytest.importorskip("pyosys")
+    from targets.fpga.rtl.synthesis import synthesize
+
+    total = Add("sum", 512, (Number.of(SIGNED), Number.of(SIGNED)), (PLAIN,))
+    write(row(SIGNED, total, sources=((0, 0),)), tmp_path)
+    (tmp_path / "out").mkdir()
+    used = synthesize(tmp_path, tmp_path / "out", "pynq-z2", seconds=120.0, memory_bytes=8e9).used
+    assert used["ff"] < 80 and used["dsp"] == 0
+    assert used["bram18"] == 2 or 200 < used["lut"] < 500  # block RAM, or look-up tables as memory
 
 
 # ---------------------------------------------------------------- cycles, as docs/rtl.md has them

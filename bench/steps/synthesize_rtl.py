@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +11,10 @@ from pydantic import Field, field_validator
 
 from bench.fingerprint import lacking, source, version
 from bench.steps.base import Check, Step, StepContext, StepOutcome, StepParams
+from bench.steps.to_rtl import DESCRIPTION
 from targets.fpga.flow import machine_memory
 from targets.fpga.parts import BOARDS, device_of, fits, percent
-from targets.fpga.rtl.synthesis import synthesize
+from targets.fpga.rtl.synthesis import LutMapping, synthesize
 
 FOLDER = "synthesis"
 
@@ -58,19 +60,23 @@ class SynthesizeRtl(Step):
         assert context.parent is not None
         params: SynthesizeRtlParams = context.params
         shutil.copytree(context.parent.path, context.out, dirs_exist_ok=True)
+        style = json.loads((context.out / DESCRIPTION).read_text())["style"]
         folder = context.out / FOLDER
         folder.mkdir()
+        mapping: LutMapping = "quick" if style == "parallel" else "thorough"
         found = synthesize(
             context.out / "verilog",
             folder,
             params.board,
             seconds=params.time_limit_s,
             memory_bytes=params.memory_limit_gb * 1e9 or 0.9 * machine_memory(),
+            mapping=mapping,
         )
         device = device_of(params.board)
         told = {
             "tool": "yosys",
             "tool_version": found.version,
+            "mapping": mapping,
             "board": params.board,
             "cells": found.cells,
             **found.detail,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,6 +104,28 @@ def test_target_leaves_it_out_where_asked() -> None:
     assert names[0] == [*names[1], "synthesize_rtl"]
 
 
+@pytest.mark.parametrize("style, mapping", [("sequential", "thorough"), ("parallel", "quick")])
+def test_designs_of_adders_are_mapped_quickly(
+    style: str, mapping: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def instead(*_: object, mapping: str, **__: object) -> None:
+        asked.append(mapping)
+        raise StepError("far enough")
+
+    monkeypatch.setattr("bench.steps.synthesize_rtl.synthesize", instead)
+    for folder in ("parent", "out"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "parent" / "rtl.json").write_text(json.dumps({"style": style}))
+    context = SimpleNamespace(
+        parent=SimpleNamespace(path=tmp_path / "parent"), params=SynthesizeRtlParams(), out=tmp_path / "out"
+    )
+    with pytest.raises(StepError, match="far enough"):
+        STEPS.get("synthesize_rtl").run(context)  # type: ignore[arg-type]
+    assert asked == [mapping]
+
+
 @needs_pyosys
 @pytest.mark.parametrize("board", ["pynq-z2", "kv260"])
 def test_small_design_is_synthesized(board: str, tmp_path: Path) -> None:
@@ -120,6 +143,7 @@ def test_small_design_is_synthesized(board: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("board, device", [("pynq-z2", "xc7z020"), ("kv260", "xck26")])
 def test_shares_are_of_the_boards_device(board: str, device: str, tmp_path: Path) -> None:
     small(tmp_path / "rtl" / "verilog")
+    (tmp_path / "rtl" / "rtl.json").write_text(json.dumps({"style": "sequential"}))
     parent = Artifact(tmp_path / "rtl", "rtl", "", {})
     _, outcome = run("synthesize_rtl", tmp_path / "out", parent=parent, board=board)
     told, synthesis = outcome.facts["hardware"], outcome.facts["synthesis"]
@@ -132,6 +156,21 @@ def test_shares_are_of_the_boards_device(board: str, device: str, tmp_path: Path
     # yosys has no delays of UltraScale+: no bound rather than another family's.
     assert (told["timing"]["logic_delay_ns"] is None) == (board == "kv260")
     assert all(check.passed for check in outcome.checks)
+
+
+@needs_pyosys
+@pytest.mark.parametrize("board", ["pynq-z2", "kv260"])
+def test_the_quick_mapping_takes_little_more(board: str, tmp_path: Path) -> None:
+    sources = small(tmp_path / "verilog")
+    used = {}
+    for mapping in ("thorough", "quick"):
+        (tmp_path / mapping).mkdir()
+        used[mapping] = synthesize(sources, tmp_path / mapping, board, **ENOUGH, mapping=mapping).used
+    quick, thorough = used["quick"], used["thorough"]
+    assert {name: n for name, n in quick.items() if name != "lut"} == {
+        name: n for name, n in thorough.items() if name != "lut"
+    }
+    assert 0.9 < quick["lut"] / thorough["lut"] < 1.2
 
 
 @needs_pyosys

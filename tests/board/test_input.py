@@ -244,7 +244,12 @@ def _narrow_expected(maker: Maker, item: dict[str, Any]) -> None:
     item["expected"] = maker.array("narrow", np.zeros((150, 2)))
 
 
+def _forged_labels(maker: Maker, item: dict[str, Any]) -> None:
+    maker.data["labels"] = {**maker.data["x"], "file": "data/x_labels.npy"}
+
+
 BAD_ITEMS = {
+    _forged_labels: "data labels is not what the job names",
     _no_data: "the job has no data 'y'",
     _other_dtype: "data x is float32[150, 4, 3], the job says float64[150, 4, 3]",
     _linked_data: "data/x.npy is missing in the job",
@@ -272,6 +277,11 @@ def test_items_that_cannot_be_measured(change: Any, tmp_path: Path) -> None:
     item = done.item("a")
     assert item["status"] == "failed" and BAD_ITEMS[change] in item["reason"], item["reason"]
     assert item["accuracy"] is None and set(item["phases"]) <= {"load"}
+
+
+def test_no_job_at_all(tmp_path: Path) -> None:
+    done = run(tmp_path / "job.tar.gz", tmp_path)
+    assert done.code == 2 and "job.tar.gz is not there" in done.said
 
 
 def test_transfers_that_the_dma_cannot_count(tmp_path: Path) -> None:

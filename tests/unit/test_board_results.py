@@ -16,7 +16,7 @@ from targets.pynq import archive
 from targets.pynq.archive import array_bytes
 from targets.pynq.jobs import JobFile
 from targets.pynq.results import read_result
-from tests.board_files import ITEMS, make_job, make_result, member, same, write_result
+from tests.board_files import ITEMS, make_job, make_result, member, pack, same, write_result
 from tests.synthetic_board import energy
 
 FIRST = ITEMS[0]
@@ -69,6 +69,27 @@ def test_results_of_other_jobs_are_refused(job: JobFile, tmp_path: Path) -> None
     value["items"]["other"] = value["items"][FIRST]
     with pytest.raises(ArtifactError, match="no item other"):
         read_result(write_result(tmp_path / "s.tar.gz", value, arrays), job)
+
+
+def test_an_emulated_job_never_gives_measured_times(job: JobFile, tmp_path: Path) -> None:
+    value, arrays = make_result(job)
+    value["board"]["emulated"], value["origin"] = False, "measured"
+    path = write_result(tmp_path / "r.tar.gz", value, arrays)
+    with pytest.raises(ArtifactError, match="for the emulated board, the result is from a real board"):
+        read_result(path, job)
+    real = make_job(tmp_path / "real.tar.gz", emulated=False)
+    value, arrays = make_result(real)
+    value["board"]["emulated"], value["origin"] = True, "modelled"
+    path = write_result(tmp_path / "r.tar.gz", value, arrays)
+    with pytest.raises(ArtifactError, match="for a real board, the result is from the emulated board"):
+        read_result(path, real)
+
+
+def test_an_archive_without_a_result(tmp_path: Path) -> None:
+    path = tmp_path / "r.tar.gz"
+    path.write_bytes(pack([member("result/", type=tarfile.DIRTYPE)]))
+    with pytest.raises(ArtifactError, match=r"result/result\.json is not in it"):
+        read_result(path)
 
 
 def _set(*path: Any) -> Any:

@@ -1,5 +1,5 @@
 """Every reference model as a fixed-point design: C simulation gives QKeras' bits, whatever the weights and
-however wide each layer is."""
+however wide each layer is, and the Verilog of style sequential gives those of the C simulation."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from bench.registry import DATASETS, MODELS
 
 BUILTIN = sorted(name for name in MODELS.names() if MODELS.place(name).startswith("models."))
 INPUTS = 48
+#: of them, in Verilog: two give an interval, too
+IN_VERILOG = 2
 #: bits of the layers of one network, one after the other
 WEIGHTS, ACTIVATIONS = (8, 2, 4, 6), (6, 4, 8, 2)
 
 
 @pytest.mark.tf
 @pytest.mark.parametrize("name", BUILTIN)
-def test_simulation_gives_the_bits_of_qkeras(name: str, tmp_path: Path) -> None:
+def test_simulations_give_the_bits_of_qkeras(name: str, tmp_path: Path) -> None:
     from bench.keras_env import load
     from bench.steps.qkeras import arithmetic
     from bench.steps.qkeras_network import build, choose_types, lint, quantized_weights
     from bench.steps.training import predict
     from targets.fpga.convert import Conversion, convert
     from targets.fpga.layers import in_a_row
+    from targets.fpga.rtl import simulators
+    from targets.fpga.rtl.network import design
+    from targets.fpga.rtl.simulate import simulate
     from targets.fpga.simulator import Simulator, compile_project
 
     model = MODELS.get(name)
@@ -62,3 +67,9 @@ def test_simulation_gives_the_bits_of_qkeras(name: str, tmp_path: Path) -> None:
     outputs = Simulator.open(tmp_path / "csim").run(x)
     assert np.unique(outputs, axis=0).shape[0] > INPUTS // 2
     np.testing.assert_array_equal(outputs, expected)
+    if simulators.available():
+        made = design(row, types, 8)
+        (tmp_path / "verilog").mkdir()
+        found = simulate(made, x[:IN_VERILOG], tmp_path / "verilog")
+        np.testing.assert_array_equal(found.outputs, expected[:IN_VERILOG])
+        assert (found.last - found.first[0]).tolist() == made.ends(IN_VERILOG)

@@ -225,7 +225,13 @@ def distillation(view: ModelView, cells: Sequence[Cell]) -> list[TeacherRow]:
     result = [_teacher(view, cells, taught)]
     if alone is not None and alone.known:
         result.append(_teacher_row(view, "student alone", "student_scratch", None))
-    result += [_teacher_row(view, "student taught", variant, alone) for variant in taught]
+    student = view.value("student_scratch", target, "params")
+    for variant in taught:
+        # A larger network is not to be compared with the student alone.
+        if view.value(variant, target, "params") > 1.02 * student:
+            result.append(_teacher_row(view, "larger, taught", variant, None))
+        else:
+            result.append(_teacher_row(view, "student taught", variant, alone))
     return result
 
 

@@ -232,10 +232,23 @@ def _remarks(view: ModelView) -> list[str]:
             f"Two loadings of the same baseline differ by up to {', '.join(noise)}: that is noise."
         )
     remarks += _not_timed(view)
+    remarks += [f"{target}: {reason}." for target, reason in _not_here(view).items()]
     for variant, text in CONTROLS.items():
         if variant in view.variants:
             remarks.append(f"{variant} is a {text}.")
     return [*remarks, *tables_fpga.remarks(view), *tables_board.remarks(view)]
+
+
+def _not_here(view: ModelView) -> dict[str, str]:
+    """Targets, beside others, on which no variant is, all for one reason: a remark, no main column."""
+    found = {}
+    for target in view.targets:
+        numbers = [number for v in view.variants if (number := view.get(v, target, "accuracy")) is not None]
+        reasons = {number.reason for number in numbers}
+        absent = all(not number.known and number.reason.startswith(NOT_APPLICABLE) for number in numbers)
+        if numbers and absent and len(reasons) == 1 and view.distinct("accuracy"):
+            found[target] = numbers[0].reason
+    return found
 
 
 NO_TIMES = "No latency on"
@@ -258,10 +271,13 @@ def _accuracy(builder: Builder) -> None:
     accuracy: Writer = lambda _, x: _percent(x)  # noqa: E731
     points: Writer = lambda _, x: _scaled_pm(x, POINTS, sign=True)  # noqa: E731
     scored = view.distinct("accuracy")
-    for target in [t for t in view.targets if t in scored or not any(view.known(t, "accuracy"))]:
+    shown = [t for t in view.targets if t in scored or not any(view.known(t, "accuracy"))]
+    names = [short_name(target) for target in shown]
+    for target, short in zip(shown, names, strict=True):
         main = target == view.primary or base_name(target) == base_name(view.primary)
         group = "accuracy"
-        name = short_name(target)
+        # Of two columns that differ by an option only, each names it.
+        name = short if names.count(short) == 1 else target
         builder.add(
             group,
             target,
@@ -269,7 +285,7 @@ def _accuracy(builder: Builder) -> None:
             accuracy,
             title=name,
             unit="%",
-            priority=0 if main else 7,
+            priority=0 if main else 9 if target in _not_here(view) else 7,
             shorten=lambda _, x: _scaled_pm(x, PERCENT),
         )
         builder.add(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 WIDTH = 100
 #: tables of a model below each other on a terminal; the report has all columns
 BLOCKS = 2
+#: A space at which no line ends.
+TOGETHER = "\u00a0"
 
 
 def comparison_table(frame: pd.DataFrame, width: int = WIDTH) -> str:
@@ -154,19 +156,19 @@ def _stretched(groups: list[tuple[str, int]], sizes: list[int]) -> list[int]:
 def _below(table: Table, left_out: int, width: int, names: list[str], fronts: list[str]) -> list[str]:
     legend = []
     if any("†" in name for name in names):
-        legend.append("† control")
+        legend.append(f"†{TOGETHER}control")
     if any(fronts):
         legend.append("front: no other is as accurate and smaller (S, gzip) or faster (T)")
     shown = [cell for row in table.rows for cell in row.cells]
     legend += [
-        f"{mark} {word}"
+        f"{mark}{TOGETHER}{word}"
         for mark, word in (("~", "noisy"), ("!", "unstable"))
         if any(c.mark == mark for c in shown)
     ]
     if any(cell.text.startswith("= ") for cell in shown):
-        legend.append("= no difference beyond the noise")
+        legend.append(f"={TOGETHER}no difference beyond the noise")
     if any(cell.text.startswith("? ") for cell in shown):
-        legend.append("? not decided")
+        legend.append(f"?{TOGETHER}not decided")
     if left_out:
         legend.append(f"{left_out} more columns in the report")
     lines = ["; ".join(legend)] if legend else []
@@ -177,7 +179,7 @@ def _below(table: Table, left_out: int, width: int, names: list[str], fronts: li
     wrapped: list[str] = []
     for line in lines:
         wrapped += textwrap.wrap(line, width, subsequent_indent="  ")
-    return wrapped
+    return [line.replace(TOGETHER, " ") for line in wrapped]
 
 
 def markdown(table: Table) -> str:

@@ -177,15 +177,27 @@ class ModelView:
         return next((target for target in best if base_name(target) == base_name(best[-1])), "")
 
     def distinct(self, metric: str) -> list[str]:
-        """Targets whose numbers of a metric differ: options such as threads change no accuracy."""
-        seen: dict[tuple[str, tuple[float, ...]], str] = {}
+        """Targets whose numbers of a metric differ: options such as threads change no accuracy.
+
+        One that has the same numbers as another, only fewer of them, is none of its own.
+        """
+        found: dict[str, dict[str, float]] = {}
         for target in self.targets:
-            values = tuple(
-                -1.0 if math.isnan(v) else v for v in (self.value(x, target, metric) for x in self.variants)
-            )
-            if any(value != -1.0 for value in values):
-                seen.setdefault((base_name(target), values), target)
-        return list(seen.values())
+            values = {variant: self.value(variant, target, metric) for variant in self.variants}
+            found[target] = {variant: value for variant, value in values.items() if not math.isnan(value)}
+
+        def covers(other: str, target: str) -> bool:
+            mine, theirs = found[target], found[other]
+            if base_name(other) != base_name(target) or not mine.items() <= theirs.items():
+                return False
+            earlier = self.targets.index(other) < self.targets.index(target)
+            return len(theirs) > len(mine) or (earlier and other != target)
+
+        return [
+            target
+            for target in self.targets
+            if found[target] and not any(covers(other, target) for other in self.targets)
+        ]
 
     def noise(self, target: str, scope: str) -> float:
         """A/A gap of a target: differences within it are noise. NaN if unknown."""

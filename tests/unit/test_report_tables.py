@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -230,6 +232,45 @@ def test_options_that_change_no_accuracy_give_one_column(tmp_path: Path) -> None
     assert sum(key.startswith("latency_p50:") and key.endswith("invoke") for key in keys) == 2
 
 
+def test_fewer_of_the_same_numbers_give_no_column_of_their_own(tmp_path: Path) -> None:
+    variants = {name: KINDS[name] for name in ("baseline", "fiq", "qap")}
+    targets = ("tflite[threads=4]", "tflite", "tflite[threads=2]")
+    build(tmp_path, variants=variants, targets=targets, seeds=(0,))
+    path = tmp_path / "sweeps" / "synthetic.json"
+    manifest = json.loads(path.read_text())
+    # Most cells with four threads are left out, those with two are scored on other items.
+    for cell in manifest["cells"]:
+        if cell["target_label"] == targets[0] and cell["variant"] != "qap":
+            cell |= {"not_applicable": "left out", "build_keys": [], "evaluate_key": None, "measure_keys": []}
+        if cell["target_label"] == targets[2]:
+            key = cell["evaluate_key"]
+            record = tmp_path / "records" / "evaluate" / key[:2] / f"{key}.json"
+            value = json.loads(record.read_text())
+            value["result"]["errors"] += 1
+            record.write_text(json.dumps(value))
+    path.write_text(json.dumps(manifest))
+    titles = [c.title for c in comparison(views(frame(tmp_path))[0]).columns if c.key.startswith("accuracy:")]
+    assert titles == ["tflite", "tflite[threads=2]"]
+
+
+def test_a_target_on_which_nothing_is_takes_no_main_column(tmp_path: Path) -> None:
+    variants = {name: KINDS[name] for name in ("baseline", "qap")}
+    build(tmp_path, variants=variants, targets=("tflite", "keras"), seeds=(0,))
+    path = tmp_path / "sweeps" / "synthetic.json"
+    manifest = json.loads(path.read_text())
+    for cell in manifest["cells"]:
+        if cell["target"] == "keras":
+            cell |= {"not_applicable": "no such thing here", "build_keys": [], "evaluate_key": None}
+    path.write_text(json.dumps(manifest))
+    table = comparison(views(frame(tmp_path))[0])
+    (column,) = [column for column in table.columns if column.key.startswith("accuracy:keras")]
+    assert column.priority > MAIN and "keras: not applicable: no such thing here." in table.remarks
+    manifest["cells"] = [cell for cell in manifest["cells"] if cell["target"] == "keras"]
+    path.write_text(json.dumps(manifest))
+    table = comparison(views(frame(tmp_path))[0])  # where there is nothing else, it is the table
+    assert table.columns[0].priority <= MAIN
+
+
 def test_markdown_escapes(view: ModelView) -> None:
     assert escape_markdown("a|b*<i>[x](y)_") == r"a\|b\*&lt;i&gt;\[x\](y)\_"
     lines = [line for line in markdown(comparison(view)).splitlines() if line.startswith("|")]
@@ -325,6 +366,18 @@ def test_distillation_side_by_side(results: Path, view: ModelView) -> None:
     ]
     assert rows[0].params == "30,000" and rows[2].params == "11,400"
     assert rows[0].against_alone == "" and rows[2].against_alone.startswith("+")
+
+
+def test_a_larger_network_is_not_compared_with_the_student_alone(tmp_path: Path) -> None:
+    names = ("baseline", "student_scratch", "distilled")
+    kinds = {name: KINDS[name] for name in names} | {
+        "distilled_self": replace(KINDS["distilled"], trunk=("distill", "finetune"), params=1.0)
+    }
+    build(tmp_path, variants=kinds, items=50)
+    view = views(frame(tmp_path))[0]
+    *_, student, larger = distillation(view, read_sweep(tmp_path, "synthetic").cells)
+    assert (student.part, larger.part) == ("student taught", "larger, taught")
+    assert student.against_alone and not larger.against_alone
 
 
 def test_lineage_tells_steps_parameters_and_teacher(results: Path) -> None:

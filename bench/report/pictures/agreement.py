@@ -111,8 +111,8 @@ def _confusion(view: ModelView, baseline: Cell, others: dict[str, Cell], prefix:
         f"which class is taken for which, {baseline.target}",
         f"{view.model}: confusion matrix of the baseline ({baseline.target}); it most often takes class "
         f"{true} for {given} ({int(wrong.max())} items). Beside it the change that {name} makes.",
-        f"Test items of seed {baseline.seed}; right: {name} less baseline, on the diagonal more is better, "
-        "beside it less.",
+        f"Test items of seed {baseline.seed}. Left: grey is right, orange wrong. Right: {name} less "
+        "baseline; blue is better (more on the diagonal, less beside it), orange worse.",
         data,
         paint_confusion,
         (WIDTH, 3.75),

@@ -42,11 +42,13 @@ class Browser:
         return WebDriverWait(self.driver, 20).until(lambda _: self.run(script, *arguments))
 
     def logs(self) -> tuple[list[str], list[str]]:
-        """(what was requested, what the console said) since the last call."""
+        """(what was requested, what the console said) since the last call. What a page holds itself (`data:`)
+        is asked of nobody."""
         messages = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
         asked = [
             m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"
         ]
+        asked = [address for address in asked if not address.startswith("data:")]
         return asked, [entry["message"] for entry in self.driver.get_log("browser")]
 
     def emulate(self, media: str = "", scheme: str = "light") -> None:

@@ -41,7 +41,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_pages_of_rows(browser: Browser, page: Path) -> None:
-    assert page.stat().st_size < 30_000_000
+    assert page.stat().st_size < 25_000_000
     browser.open(page)
     asked, console = browser.logs()
     assert asked == [page.as_uri()] and console == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,13 +12,16 @@ from bench.report import pictures
 from bench.report.pictures import labels
 from bench.report.pictures.labels import legend_room, shortened
 from bench.report.pictures.placing import Places, distance, overlap
-from bench.report.pictures.style import STYLE, WIDTH, Plan
+from bench.report.pictures.style import STYLE, WIDTH, Plan, draw
 from bench.report.read import read_sweep
 from bench.report.tidy import sweep_frame
 from bench.report.view import views
 from tests.synthetic import KINDS, build
 from tests.synthetic_board import add_board
 from tests.synthetic_fpga import BITS, CHAINS, add_fpga, design
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FEW = {name: KINDS[name] for name in ("baseline", "pruned", "fiq", "qap")}
 LONG = "distilled_with_a_name_that_its_author_liked_very_much[network=student,sparsity=0.75,bits=6]"
@@ -29,16 +33,24 @@ def plans(root: Path) -> dict[str, Plan]:
     return {plan.name: plan for plan in pictures.plans(view, data.cells, data.rounds, "m")}
 
 
-def cut_off(plan: Plan) -> list[str]:
-    """Texts that leave the picture; ticks are matplotlib's own affair."""
+def painted(plan: Plan) -> Figure:
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=plan.size)
-        canvas = FigureCanvasAgg(figure)
         plan.paint(figure, plan.data)
+    return figure
+
+
+def cut_off(plan: Plan) -> list[str]:
+    """Texts that leave the picture; ticks are matplotlib's own affair."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = painted(plan)
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        canvas = FigureCanvasAgg(figure)
         canvas.draw()
         renderer = canvas.get_renderer()
         width, height = figure.bbox.size
@@ -104,6 +116,26 @@ def test_a_curve_has_two_points_at_least(tmp_path: Path) -> None:
     path.write_text(json.dumps(manifest))
     plan = plans(tmp_path)["m-curve-reuse-factor-hls4ml"]
     assert [curve.name for curve in plan.data.curves] == ["pruned"]
+
+
+def test_very_many_points_are_pixels_without_bars(tmp_path: Path) -> None:
+    grid = {f"pruned[sparsity={n / 1000}]": KINDS["pruned"] for n in range(1, 400, 3)}
+    build(tmp_path, variants=FEW | grid, items=20, seeds=(0, 1), rounds=1, targets=("tflite",))
+    plan = plans(tmp_path)["m-curve-sparsity-tflite"]
+    (svg,) = draw(plan)
+    assert len(svg) < 200_000 and b"data:image/png" in svg
+    assert "None on curves of more than 100 points." in plan.caption
+    # Nor are there more names on the axis than fit.
+    assert svg.count(b"<text") < 60
+
+
+def test_no_accuracy_above_100_percent(tmp_path: Path) -> None:
+    """An interval over two seeds is wide; the axis ends where accuracy does."""
+    grid = {f"pruned[sparsity={s}]": KINDS["pruned"] for s in (0.5, 0.9)}
+    build(tmp_path, variants=FEW | grid, items=20, seeds=(0, 1), rounds=1, accuracy=0.9)
+    for name in ("m-curve-sparsity-tflite", "m-accuracy-size"):
+        axes = painted(plans(tmp_path)[name]).axes[0]
+        assert axes.get_ylim()[1] < 108, name
 
 
 class TestPlaces:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from bench.report import formats
 from bench.report.metrics import METRICS
 from bench.report.pictures.labels import Entry, legend, legend_room
-from bench.report.pictures.style import INK, WIDTH, Plan, accuracy_label, look, panel, slug, tick_text
+from bench.report.pictures.style import (
+    INK,
+    WIDTH,
+    Plan,
+    accuracy_label,
+    look,
+    panel,
+    round_numbers,
+    slug,
+    tick_text,
+)
 from bench.report.read import BASELINE, Cell
 from bench.report.view import ModelView, Number
 
@@ -27,6 +37,9 @@ COSTS = (
 
 #: More curves than this are not named in a legend; the colours are those of all pictures.
 NAMED = 7
+#: More values of a parameter than this are not all named on the axis; a curve of more points is pixels also
+#: in the SVG and PDF, and without bars.
+TICKS, PIXELS = 10, 100
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,8 @@ def _plan(
     )
     seeds = len(view.seeds)
     bars = f"Bars: 95 % intervals over {seeds} seeds." if seeds > 1 else "One seed: bars over the test items."
+    if any(len(c.accuracy) > PIXELS for c in curves):
+        bars += f" None on curves of more than {PIXELS} points."
     if len([c for c in curves if c.accuracy]) and math.isfinite(data.baseline):
         bars += " Dashed: accuracy of the baseline."
     told = "; ".join(
@@ -247,6 +262,8 @@ def paint(figure: Figure, data: Curves) -> None:
     if math.isfinite(data.baseline) and any(curve.accuracy for curve in data.curves):
         one.axhline(100 * data.baseline, color=INK, linewidth=0.9, linestyle="--")
     lines(one, [(curve, curve.accuracy) for curve in data.curves], 100)
+    low, high = one.get_ylim()
+    one.set_ylim(low, min(high, 100 + 0.04 * (100 - low)))  # an interval may go on, an accuracy not
     if both:
         two = panel(figure, top=top, left=0.68 + half + 0.78, xlabel=label, ylabel=data.cost)
         lines(two, [(curve, curve.cost) for curve in data.curves], data.scale.factor)
@@ -288,8 +305,9 @@ def lines(axes: Axes, curves: Sequence[tuple[Curve, Sequence[tuple[float, Number
             [factor * max(0.0, end) if math.isfinite(end) else 0.0 for end in ends]
             for ends in zip(*((n.value - n.low, n.high - n.value) for _, n in points), strict=True)
         ]
-        axes.errorbar(
-            *(xs, ys, bars),
+        many = len(points) > PIXELS
+        drawn = axes.errorbar(
+            *(xs, ys, None if many else bars),
             color=curve.colour,
             marker=curve.marker or look(curve.name).marker,
             markersize=5,
@@ -297,8 +315,12 @@ def lines(axes: Axes, curves: Sequence[tuple[Curve, Sequence[tuple[float, Number
             linestyle=styles[place % 4],
             elinewidth=0.8,
         )
+        for artist in drawn.get_children() if many else ():
+            artist.set_rasterized(True)
     if logarithmic:
         axes.set_xscale("log", base=2)
         ticks = sorted(set(values))
-        axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
+        if len(ticks) > TICKS:
+            ticks = round_numbers(ticks[0], ticks[-1])
+        axes.set_xticks(ticks, [tick_text(x) for x in ticks])
         axes.minorticks_off()

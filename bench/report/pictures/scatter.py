@@ -226,10 +226,11 @@ def _limits(axes: Axes, data: Scatter, factor: float) -> None:
     xs = [end * factor for point in data.points for end in _ends(point.cost)]
     room = max(1.25, (max(xs) / min(xs)) ** 0.07)
     log_ticks(axes, min(xs) / room, max(xs) * room)
+    named = data.named  # the others have no bars
     ends = [
         100 * end
         for p in data.points
-        for end in (p.accuracy.value, p.accuracy.low, p.accuracy.high)
+        for end in (p.accuracy.value, *((p.accuracy.low, p.accuracy.high) if p.name in named else ()))
         if math.isfinite(end) and p.name not in data.below
     ]
     bottom, top = min(ends), min(max(ends), 100.0)

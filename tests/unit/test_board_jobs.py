@@ -159,9 +159,43 @@ def _json(**fields: Any) -> Any:
     return change
 
 
+def _inside(*path: Any) -> Any:
+    """A field further in, of data and items in the order of the file: the last of `path` is its value."""
+    *keys, last, new = path
+
+    def change(found: dict[str, bytes]) -> None:
+        whole = value = json.loads(found["job/job.json"])
+        for key in keys:
+            value = value[list(value)[key] if isinstance(key, int) and isinstance(value, dict) else key]
+        value[last] = new
+        found["job/job.json"] = json.dumps({**whole, "job": id_of(whole)}).encode()
+
+    return change
+
+
+def _labels_elsewhere(found: dict[str, bytes]) -> None:
+    (name,) = json.loads(found["job/job.json"])["labels"]
+    _json(labels={name: "data/none.npy"})(found)
+
+
+def _one_file_twice(found: dict[str, bytes]) -> None:
+    first = next(iter(json.loads(found["job/job.json"])["data"].values()))
+    _inside("data", 1, "file", first["file"])(found)
+
+
+def _expected_of_another_kind(found: dict[str, bytes]) -> None:
+    value = json.loads(found["job/job.json"])
+    _inside("data", value["items"][0]["expected"], "shape", [60])(found)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        (_inside("items", 1, "id", ITEMS[0]), "two items have one id"),
+        (_inside("data", 0, "dtype", "object"), "dtype object"),
+        (_one_file_twice, "two data have one file"),
+        (_labels_elsewhere, r"data/none\.npy is missing"),
+        (_expected_of_another_kind, "is not of the kind it says"),
         (_without("job/job.json"), "no job"),
         (_without("job/files/"), "is missing"),
         (_other("job/files/"), "sha256"),
@@ -206,6 +240,9 @@ def _header(text: str, data: bytes = b"") -> bytes:
     return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text.encode() + data
 
 
+_FIVE = "{'descr': '<f8', 'fortran_order': False, 'shape': (5,), }"
+
+
 def _pickled() -> bytes:
     out = io.BytesIO()
     np.save(out, np.array([{}]), allow_pickle=True)
@@ -222,11 +259,14 @@ def _pickled() -> bytes:
         _header("{'descr': '<f8', 'fortran_order': False, 'shape': (-1,), }"),
         _header("{'descr': '<f8', 'fortran_order': False, 'shape': (__import__('os').getpid(),), }"),
         _header("(" * 5000), b"\x93NUMPY\3\0" + b"\0" * 100,
+        _header(_FIVE, bytes(40)).replace(b"NUMPY", b"NUMPX"), _header(_FIVE + " " * 5000, bytes(40)),
+        b"\x93NUMPY\3\0" + len(_FIVE).to_bytes(4, "little") + _FIVE.encode() + bytes(40),
     ],
 )  # fmt: skip
 def test_arrays_that_are_none(data: bytes) -> None:
     with pytest.raises(ArtifactError, match=r"f\.npy"):
         read_array(data, "f.npy")
+    assert read_array(_header(_FIVE, bytes(40)), "f.npy").shape == (5,)
 
 
 def test_gzip_only(tmp_path: Path) -> None:

@@ -146,6 +146,7 @@ OUTPUTS = "samples/0000-03-outputs.npy"
         (_set(*ITEM, "accuracy", "n", 19), "19"),
         (_set(*ITEM, "accuracy", "errors", 21), "21 errors of 20"),
         (_set(*ITEM, "agreement", "mismatches", 1), "differ"),
+        (_set(*ITEM, "agreement", "bit_exact", False), "bit exact or not"),
         (_set(*ITEM, "agreement", "frames", 10), "10 frames"),
         (_set(*ITEM, "energy", ENERGY | {"total_j_per_inference": 1.0}), "1 J an inference"),
         (_set(*ITEM, "energy", ENERGY | {"net_j_per_inference": 1.25e-3}), "J without idle an inference"),

@@ -16,6 +16,7 @@ import asyncssh
 import pytest
 
 from bench.errors import ArtifactError, ConfigError
+from targets.pynq import scripts
 from targets.pynq.board_errors import BoardBusy, BoardError, BoardLost, BoardUnreachable
 from targets.pynq.inventory import Board
 from targets.pynq.jobs import JobFile
@@ -204,6 +205,48 @@ def test_time_is_over_and_what_was_finished_comes_back(
     assert list(done.result.file.items) == [ITEMS[0]]
     behave(server)
     assert remote(server).run(job, tmp_path / "r.tar.gz", seconds=60).result.missing == ()
+
+
+def interrupted(remote: Remote, job: JobFile, out: Path) -> Path:
+    """Ctrl-C while the agent is waited for; its folder there."""
+
+    def wait(folder: str, deadline: float) -> bool:
+        while not Path(folder, "pid").is_file() or "measuring" not in Path(folder, "agent.log").read_text():
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    remote._wait = wait  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        remote.run(job, out, seconds=60)
+    return Path(remote.folder, "jobs", job.job.job)
+
+
+def runs(folder: Path) -> bool:
+    """Whether the agent's parent holds its lock."""
+    with (folder / "run.lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def test_whoever_interrupts_us_means_the_agent_on_this_machine_only(
+    server: Loopback, job: JobFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behave(server, slow_at=1)
+    for name, value in (("HOME", str(server.home)), ("BENCH_BOARD_PYTHON", server.python)):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    here = Remote(
+        Board("here", None, "pynq-z2", emulated=True), agent=AGENT, emulator=ROOT / "tests" / "golden"
+    )
+    assert not runs(interrupted(here, job, tmp_path / "r.tar.gz"))
+    there = remote(server, folder=str(server.home / "there"))
+    folder = interrupted(there, job, tmp_path / "r.tar.gz")
+    assert runs(folder)
+    there.shell.run(scripts.STOP, str(folder), "no", seconds=30)
+    assert not runs(folder)
 
 
 def test_another_job_is_running(server: Loopback, job: JobFile, tmp_path: Path) -> None:

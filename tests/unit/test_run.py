@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from bench import worker
 from bench.cells import Chain, Protocol, Sweep
+from bench.claims import Claims
 from bench.engine import Exit
 from bench.errors import BenchError, StoreError
 from bench.progress import PlainReporter
@@ -413,34 +415,90 @@ def test_the_order_of_builds_is_the_order_of_the_sweep(store: Store, log: Path) 
     assert steps(log)[:2] == ["toy_train/0", "toy_train/1"]
 
 
+class Slow(Inline):
+    """Tasks take a moment; keeps what ran whenever one was started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running: list[str] = []
+        self.seen: list[list[str]] = []
+
+    def submit(self, spec: dict[str, Any]) -> Future[Exit]:
+        future: Future[Exit] = Future()
+        what = self.name(spec)
+        self.running.append(what)
+        self.seen.append(list(self.running))
+
+        def finish() -> None:
+            end = self.run(spec)
+            self.running.remove(what)
+            future.set_result(end)
+
+        threading.Timer(0.05, finish).start()
+        return future
+
+    def name(self, spec: dict[str, Any]) -> str:
+        return str(spec["kind"])
+
+
 @pytest.mark.parametrize("jobs", [1, 2, 3])
 def test_so_many_tasks_at_once_as_jobs_and_measurements_alone(store: Store, jobs: int) -> None:
-    class Slow(Inline):
-        """Tasks take a moment; keeps which kinds ran whenever one was started."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.running: list[str] = []
-            self.seen: list[list[str]] = []
-
-        def submit(self, spec: dict[str, Any]) -> Future[Exit]:
-            future: Future[Exit] = Future()
-            self.running.append(spec["kind"])
-            self.seen.append(list(self.running))
-
-            def finish() -> None:
-                end = self.run(spec)
-                self.running.remove(spec["kind"])
-                future.set_result(end)
-
-            threading.Timer(0.05, finish).start()
-            return future
-
     engine = Slow()
     assert run(toy.sweep(seeds=3), store, engine=engine, jobs=jobs)[0].exit_code == 0
     assert max(map(len, engine.seen)) == jobs
     measuring = [kinds for kinds in engine.seen if "measure" in kinds]
     assert measuring == [["measure"]] * toy.TINY.rounds
+
+
+def test_a_measurement_waits_for_boards_and_each_board_has_one_task(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Talking to a board is work of this host, too; builds go on beside it."""
+    monkeypatch.setattr(
+        toy.ToyTarget, "board", lambda _, options: "desk" if options["threads"] == 2 else None
+    )
+
+    class WithBoard(Slow):
+        def name(self, spec: dict[str, Any]) -> str:
+            options = spec["task"].get("options") or {}
+            return "board" if options.get("threads") == 2 else super().name(spec)
+
+        def run(self, spec: dict[str, Any]) -> Exit:
+            if self.name(spec) == "board":
+                time.sleep(0.1)  # still there when the builds are done
+                store.write(Record("evaluate", spec["key"], "ok", spec["task"], inputs=spec["inputs"]))
+                return Exit(0)
+            return super().run(spec)
+
+    here, there = toy.sweep(seeds=2), toy.sweep(seeds=2, options={"threads": 2})
+    on_board = tuple(replace(cell, target_label="toy[2]", measured=False) for cell in there.cells)
+    engine = WithBoard()
+    both = replace(here, cells=here.cells + on_board)
+    assert run(both, store, engine=engine, jobs=2)[0].exit_code == 0
+    assert {"board", "build"} in map(set, engine.seen) or {"board", "evaluate"} in map(set, engine.seen)
+    assert all(kinds.count("board") <= 1 for kinds in engine.seen)
+    assert [kinds for kinds in engine.seen if "measure" in kinds] == [["measure"]] * toy.TINY.rounds
+
+
+def test_what_was_done_between_the_look_and_the_claim_is_not_done_again(
+    store: Store, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = toy.sweep({"baseline": Chain((toy.step("train"),))}, seeds=1, protocol=OFF)
+    acquire = Claims.acquire
+
+    def late(claims: Claims, key: str) -> bool:
+        task = make_keys(sweep, store)[key]
+        if task.kind == "build" and not steps(log):  # another process is quicker
+            worker.run(
+                {"kind": "build", "key": key, "store": str(store.root), "task": task.task, "inputs": {}}
+            )
+        return acquire(claims, key)
+
+    monkeypatch.setattr(Claims, "acquire", late)
+    summary, _, engine = run(sweep, store)
+    assert summary.exit_code == 0 and steps(log) == ["toy_train/0"]
+    assert [spec["kind"] for spec in engine.specs] == ["evaluate"]
+    assert not list(store.root.rglob("*.claim"))
 
 
 # -- with processes ------------------------------------------------------------------------------

@@ -182,10 +182,12 @@ class _Run:
         """Settle what is settled by its record, start what may start. Inputs come before what needs
         them, so one pass reaches all that is done already."""
         for task in list(self.open.values()):
-            if self.stopping or self._full() or self._measuring():
+            if self.stopping or self._measuring():
                 return
             if task.key in self.running or task.key in self.deferred:
                 continue
+            if not task.device and self._full():
+                continue  # a board does not wait for this host's builds
             if not any(key in self.open for key in task.inputs) and self._may_start(task):
                 self._take(task)
 

@@ -32,6 +32,29 @@ def test_only_one_holder_until_it_is_released(folder: Path) -> None:
     assert list(folder.glob("*.claim")) == []
 
 
+def test_the_claim_of_another_is_not_given_back(folder: Path) -> None:
+    """After a pause so long that another process took it over."""
+    slow = Claims(folder)
+    assert slow.acquire(KEY)
+    place = folder / f"{KEY}.claim"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "token": "another"}))
+    slow.close()
+    assert json.loads(place.read_text())["token"] == "another"
+
+
+def test_a_claim_that_another_took_over_first_stays_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Claims(folder)
+    assert first.acquire(KEY)
+    before = (folder / f"{KEY}.claim").read_text()
+    looks = iter([True, False])  # stale at the first look; taken over before the second
+    monkeypatch.setattr(Claims, "_stale", lambda *_: next(looks))
+    assert not Claims(folder).acquire(KEY)
+    assert (folder / f"{KEY}.claim").read_text() == before
+    first.close()
+
+
 def test_many_processes_race_for_one_claim(folder: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from bench.claims import Claims\n"

@@ -3,6 +3,7 @@ Tcl that has stand-ins for Vivado's commands."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import shutil
@@ -192,7 +193,8 @@ def played(
     for name, value in {"folder": vivado, "slack": slack, "boards": boards, "handoff": int(handoff)}.items():
         tcl.setvar(name, str(value))
     tcl.eval(STAND_INS)
-    tcl.call("source", str(vivado / "overlay.tcl"))
+    with contextlib.chdir(folder):  # the script's `cd` is this process's
+        tcl.call("source", str(vivado / "overlay.tcl"))
     return str(tcl.eval("join $told \\n")).splitlines()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,13 @@ def test_a_link_put_in_place_of_an_artifact_is_not_followed(store: Store, tmp_pa
     place.rename(tmp_path / "elsewhere")
     place.symlink_to(tmp_path / "elsewhere")
     assert Store(store.root).artifact(digest) is None
+
+
+def test_an_artifact_that_is_gone_is_gone_though_it_was_checked(store: Store) -> None:
+    digest = store.add_artifact(make(store))
+    assert store.artifact(digest) is not None
+    shutil.rmtree(store.root / "artifacts" / digest)
+    assert store.artifact(digest) is None
 
 
 def test_an_input_that_is_gone_or_never_was_is_an_error(store: Store) -> None:

@@ -121,6 +121,22 @@ class TestScatter:
         build(tmp_path / "b", variants=kinds, gain={"qap": -0.3}, items=400)
         assert not all_plans(tmp_path / "b")["m-accuracy-size"].data.below  # one of the front
 
+    def test_a_point_that_the_bars_of_others_reach_is_on_the_axis(self, root: Path) -> None:
+        plan = all_plans(root)["m-accuracy-size"]
+        first = plan.data.points[0]
+        values = [0.98] * 7 + [0.968, 0.9]
+
+        def crowd(low: float) -> scatter.Scatter:
+            bars = [first.accuracy._replace(value=v, low=v - 0.001, high=v + 0.001) for v in values]
+            bars[0] = bars[0]._replace(low=low)
+            points = [replace(first, name=f"v{n}", accuracy=bar) for n, bar in enumerate(bars)]
+            return replace(plan.data, points=tuple(points), front=frozenset({"v0"}))
+
+        assert crowd(low=0.979).below == {"v7", "v8"}
+        assert crowd(low=0.95).below == {"v8"}
+        bottom, _ = crowd(low=0.95).accuracies(frozenset({"v8"}))
+        assert 0.9 < bottom < 0.95
+
     def test_seeds_of_the_bars_are_those_of_the_points(self, root: Path) -> None:
         plan = all_plans(root)["m-accuracy-size"]
         one = [replace(p, accuracy=p.accuracy._replace(seeds=1)) for p in plan.data.points[:1]]

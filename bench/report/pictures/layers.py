@@ -64,7 +64,7 @@ def plans(view: ModelView, cells: Sequence[Cell], prefix: str) -> Iterator[Plan]
             f"zeros and bits of the weights by layer, {target}",
             f"{view.model}: share of zeros and bits of the kernels of {', '.join(names)} ({target}), for "
             f"{', '.join(found)}. The numbers stand in the lineage of each variant.",
-            f"Kernels without biases where the file tells them apart (seed {seed}). White: no such layer."
+            f"Kernels without biases where the file tells them apart (seed {seed}). Empty: no such layer."
             + told,
             data,
             paint,

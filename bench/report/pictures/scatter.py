@@ -66,7 +66,27 @@ class Scatter:
         spread = max(values[0] - values[len(values) // 2], 0.001)
         shown = [p.accuracy.value for p in self.points if p.name in {BASELINE, *self.front}]
         bound = min([values[0] - 4 * spread, *shown])
-        return frozenset(p.name for p in self.points if p.accuracy.value < bound)
+        below = frozenset(p.name for p in self.points if p.accuracy.value < bound)
+        # The intervals of the others may take the axis down to it, and then its own further.
+        while True:
+            bottom, _ = self.accuracies(below)
+            out = frozenset(p.name for p in self.points if p.name in below and p.accuracy.value < bottom)
+            if out == below:
+                return below
+            below = out
+
+    def accuracies(self, below: frozenset[str]) -> tuple[float, float]:
+        """Ends of the axis, as fractions: it holds the points and their bars, but for those `below` it."""
+        named = self.named  # the others have no bars
+        ends = [
+            end
+            for p in self.points
+            for end in (p.accuracy.value, *((p.accuracy.low, p.accuracy.high) if p.name in named else ()))
+            if math.isfinite(end) and p.name not in below
+        ]
+        bottom, top = min(ends), min(max(ends), 1.0)
+        space = max(0.08 * (top - bottom), 0.0005)
+        return bottom - space, top + space
 
 
 def plans(view: ModelView, prefix: str) -> Iterator[Plan]:
@@ -226,16 +246,8 @@ def _limits(axes: Axes, data: Scatter, factor: float) -> None:
     xs = [end * factor for point in data.points for end in _ends(point.cost)]
     room = max(1.25, (max(xs) / min(xs)) ** 0.07)
     log_ticks(axes, min(xs) / room, max(xs) * room)
-    named = data.named  # the others have no bars
-    ends = [
-        100 * end
-        for p in data.points
-        for end in (p.accuracy.value, *((p.accuracy.low, p.accuracy.high) if p.name in named else ()))
-        if math.isfinite(end) and p.name not in data.below
-    ]
-    bottom, top = min(ends), min(max(ends), 100.0)
-    space = max(0.08 * (top - bottom), 0.05)
-    axes.set_ylim(bottom - space, top + space)
+    bottom, top = data.accuracies(data.below)
+    axes.set_ylim(100 * bottom, 100 * top)
 
 
 def _front_line(

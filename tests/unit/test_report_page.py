@@ -273,3 +273,11 @@ def test_report_imports_no_tensorflow(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_without_the_student_alone_nothing_is_compared_with_it(tmp_path: Path) -> None:
+    kinds = {name: KINDS[name] for name in ("baseline", "distilled")}
+    build(tmp_path, variants=kinds, items=50)
+    assert "to student alone" not in write_report(tmp_path, "synthetic")["report.html"].read_text("utf-8")
+    build(tmp_path / "b", variants=kinds | {"student_scratch": KINDS["student_scratch"]}, items=50)
+    assert "to student alone" in write_report(tmp_path / "b", "synthetic")["report.html"].read_text("utf-8")

@@ -301,6 +301,14 @@ class TestResources:
         assert rows["pruned", "impl"] == pytest.approx(100 * 180 / 220)
         assert ("baseline", "impl") not in rows and rows["baseline", "hls_est"] > 100
         assert "HLS estimate" in words(plan)
+        assert "Dotted: all that the device has." in plan.caption
+
+    def test_a_limit_that_is_not_drawn_is_not_told(self, tmp_path: Path) -> None:
+        build(tmp_path, variants=FEW, items=50)
+        add_fpga(tmp_path, hardware={"pruned": design(0.1), "baseline": design(0.1)})
+        (plan,) = resources.plans(opened(tmp_path)[0], "m")
+        assert max(p for _, points in plan.data.panels for *_, p in points) < 90
+        assert "Dotted" not in plan.caption
 
     def test_numbers_of_different_origin_are_never_in_one_picture(self, tmp_path: Path) -> None:
         build(tmp_path, variants=FEW, items=50)

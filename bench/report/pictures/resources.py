@@ -61,17 +61,22 @@ def plans(view: ModelView, prefix: str) -> Iterator[Plan]:
         )
         most = max(p for points in used.values() for _, _, p in points)
         told = ", ".join(RESOURCES[name][1] for name in used)
+        limit = " Dotted: all that the device has." if _edge(most) > 100 else ""
         yield Plan(
             f"{prefix}-resources-{slug(target)}-{slug(device)}-{slug(origin)}",
             view.model,
             f"share of {device}, {origin} ({target})",
             f"{view.model}: {told} as percent of {device}, by stage; at most {most:.0f} %.",
-            f"{origin.capitalize()} (tools' reports), mean over the seeds. Dotted: all that the device has."
-            + left_out,
+            f"{origin.capitalize()} (tools' reports), mean over the seeds." + limit + left_out,
             data,
             paint,
             (WIDTH, 1.2 + 0.24 * len(names)),
         )
+
+
+def _edge(most: float) -> float:
+    """Where the axes end, in percent."""
+    return 1.08 * max(most, 5.0)
 
 
 def paint(figure: Figure, data: Resources) -> None:
@@ -80,7 +85,7 @@ def paint(figure: Figure, data: Resources) -> None:
     each = (width - left - 0.15 - gap * (len(data.panels) - 1)) / len(data.panels)
     stages = {stage for _, points in data.panels for _, stage, _ in points}
     most = max(p for _, points in data.panels for _, _, p in points)
-    edge = 1.08 * max(most, 5.0)
+    edge = _edge(most)
     for number, (title, points) in enumerate(data.panels):
         start = left + number * (each + gap)
         axes = panel(

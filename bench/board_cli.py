@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bench.sweep_cli import load, narrowing, retry_option
+from bench.sweep_cli import Seconds, load, narrowing, retry_option
 
 
 @click.group()
@@ -117,7 +117,7 @@ def check(name: str, as_json: bool) -> int:
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Result.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=1),
+    type=Seconds(),
     default=6 * 3600.0,
     show_default=True,
     metavar="SECONDS",

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from bench.sweep_cli import Seconds
+
 
 class _Listed(click.ParamType):  # type: ignore[type-arg]
     """One value or several, separated by commas: a grid."""
@@ -73,7 +75,7 @@ def _target(options: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for --write-only."
 )
-@click.option("--time-limit", type=click.FloatRange(min=1), metavar="SECONDS", help="For all tools together.")
+@click.option("--time-limit", type=Seconds(), metavar="SECONDS", help="For all tools together.")
 @click.option(
     "--memory-limit", type=click.FloatRange(min=0), metavar="GB", help="For all processes together."
 )

@@ -14,7 +14,7 @@ from bench.board_cli import board
 from bench.build_cli import build, import_build
 from bench.energy_cli import energy
 from bench.fpga_cli import fpga
-from bench.sweep_cli import load, sweep_options
+from bench.sweep_cli import Seconds, load, sweep_options
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -102,7 +102,7 @@ def plan(obj: dict[str, Any], /, as_json: bool, **options: Any) -> int:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=1),
+    type=Seconds(),
     default=600.0,
     show_default=True,
     metavar="SECONDS",

@@ -252,5 +252,5 @@ def export_sweep(
     if not output.parent.is_dir():
         raise BenchError("no such folder", where=str(output.parent))
     write(results, name, output)
-    click.echo(f"{output}")
+    click.echo(f"{output}", err=not output.is_file())  # a pipe holds the numbers alone
     return EXIT_OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,24 @@ import click
 
 if TYPE_CHECKING:
     from bench.cells import Sweep
+
+#: as in sweep files; four months
+MOST_SECONDS = 1e7
+
+
+class Seconds(click.FloatRange):
+    """A time limit. `nan` passes the comparisons of a range, and no clock comes up to it."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=1, max=MOST_SECONDS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value} is no number of seconds", param, ctx)
+        return seconds
 
 
 def _seeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -44,7 +63,7 @@ def narrowing(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--timeout",
-                type=click.FloatRange(min=1),
+                type=Seconds(),
                 metavar="SECONDS",
                 help="Limit for each single task.",
             ),

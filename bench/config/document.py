@@ -172,6 +172,11 @@ class Reader:
             return None
         return int(value) if whole else float(value)
 
+    def seconds(self, value: object, path: Path) -> float | None:
+        """A time limit."""
+        found: float | None = self.number(value, path, least=1, most=1e7, whole=False)
+        return found
+
     def wrong_type(self, path: Path, expected: str, value: object) -> None:
         got = {dict: "a mapping", list: "a list", type(None): "nothing"}.get(type(value), repr(value)[:60])
         self.problems.add(path, f"{expected} was expected, not {got}")
@@ -221,7 +226,7 @@ class Reader:
         if "measure" in top:
             self.measure(top["measure"], ("measure",))
         for key, item in self.mapping(top.get("timeout", {}), ("timeout",), TASK_KINDS).items():
-            seconds = self.number(item, ("timeout", key), least=1, most=1e7, whole=False)
+            seconds = self.seconds(item, ("timeout", key))
             if seconds is not None:
                 document.timeouts[key] = seconds
         return document

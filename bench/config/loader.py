@@ -100,11 +100,14 @@ def make_sweep(tree: Tree, source: str, shown: str, options: Options, default_na
         document.seeds = Reader(given).seeds(list(options.seeds), ("--seeds",))
     if options.protocol is not None:
         document.protocol = Reader(given).protocol(options.protocol, ("--protocol",))
+    timeout = options.timeout
+    if timeout is not None:
+        timeout = Reader(given).seconds(timeout, ("--timeout",))
     given.raise_if_any()
     if options.quick:
         document.seeds, document.protocol = document.seeds[:1], Protocol.preset("quick")
-    if options.timeout is not None:
-        document.timeouts = dict.fromkeys(("build", "evaluate", "measure"), options.timeout)
+    if timeout is not None:
+        document.timeouts = dict.fromkeys(("build", "evaluate", "measure"), timeout)
     expansion = _Expansion(document, problems, options.quick)
     cells = expansion.cells()
     problems.raise_if_any()
@@ -131,14 +134,16 @@ def _find(name: str) -> Path:
     ships = shipped_sweeps()
     if name in ships:
         return ships[name]
-    path = Path(name)
+    path, what = Path(name), "no such file"
     try:
         if path.is_file():
             return path
+        if path.is_dir():
+            what = "a folder, not a sweep file"
     except (OSError, ValueError):
         pass
     if path.suffix in (".yaml", ".yml") or "/" in name:
-        raise ConfigError("no such file", where=name)
+        raise ConfigError(what, where=name)
     raise ConfigError(f"unknown sweep {name!r}", mend=did_you_mean(name, ships) + " Or give a YAML file.")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import Unavailable
+from bench.errors import StoreError, Unavailable
 from bench.records import TWIN, Record, unpack
 from bench.report.read import SweepData, read_sweep
 from bench.report.tidy import frame
@@ -19,7 +19,7 @@ from bench.report.write import write_file
 def csv(results: str | Path, sweep: str | None, out: str | Path) -> Path:
     """The tidy frame as CSV."""
     text = frame(results, sweep).to_csv(index=False, lineterminator="\n")
-    return write_file(Path(out), text.encode())
+    return _write(Path(out), text.encode())
 
 
 def parquet(results: str | Path, sweep: str | None, out: str | Path) -> Path:
@@ -40,7 +40,7 @@ def parquet(results: str | Path, sweep: str | None, out: str | Path) -> Path:
             "pyarrow is not installed",
             mend="Install the extra: uv sync --extra parquet (or pip install 'edge-bench[parquet]').",
         ) from error
-    return write_file(Path(out), buffer.getvalue())
+    return _write(Path(out), buffer.getvalue())
 
 
 def pytest_benchmark_json(results: str | Path, sweep: str, out: str | Path) -> Path:
@@ -63,7 +63,19 @@ def pytest_benchmark_json(results: str | Path, sweep: str, out: str | Path) -> P
         "datetime": created,
         "version": "5.0.0",
     }
-    return write_file(Path(out), json.dumps(value, indent=1, allow_nan=False).encode())
+    return _write(Path(out), json.dumps(value, indent=1, allow_nan=False).encode())
+
+
+def _write(out: Path, content: bytes) -> Path:
+    """Whole under its name or not at all; but what is no plain file (`-o /dev/stdout`, a pipe, a link) is
+    written to: a file put in its place would take a device away from the whole machine."""
+    if not out.is_symlink() and (out.is_file() or not out.exists()):
+        return write_file(out, content)
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise StoreError(f"cannot be written ({error.strerror})", where=str(out)) from error
+    return out
 
 
 def _group(data: SweepData, keys: tuple[str, ...], records: Sequence[Record]) -> list[dict[str, Any]]:

@@ -161,6 +161,23 @@ class TestPlan:
         assert "4 cached" in said and "2 to run" in said
         assert "not applicable: variant 'pruned' has no chain to keras" in said
 
+    def test_what_failed_and_what_is_skipped_with_reasons(
+        self, ran: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        text = SWEEP.replace("sweep: toys", "sweep: reasons") + BROKEN
+        text += "  - {name: needy, base: baseline, then: [toy_needy]}\n"
+        (ran / "reasons.yaml").write_text(text)
+        arguments = (str(ran / "reasons.yaml"), "--protocol", "off", "--seeds", "0")
+        assert bench(ran, "run", *arguments) == 1
+        capsys.readouterr()
+        assert bench(ran, "plan", *arguments) == 0
+        said = capsys.readouterr().out
+        assert "1 failed before" in said and "2 skipped" in said
+        assert "skipped: step 'toy_needy' needs no_such_package_anywhere" in said
+        assert "toy_quantize (broken)" in said.partition("\nfailed: the toy is broken")[2]
+        assert bench(ran, "plan", *arguments, "--retry-failed") == 0
+        assert "failed before" not in capsys.readouterr().out
+
     def test_json(self, ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert bench(ran, "plan", str(ran / "toys.yaml"), "--json") == 0
         found = json.loads(capsys.readouterr().out)
@@ -339,6 +356,8 @@ class TestMeasure:
         assert run_cli(["measure", "a.tflite", "--json", "--full", "--data", "x.npz"]) == 0
         assert json.loads(capsys.readouterr().out) == {"a": 1}
         assert seen["protocol"].name == "full" and seen["data"] == Path("x.npz") and seen["xnnpack"]
+        assert run_cli(["measure", "a.tflite", "--quick", "--timeout", "9.5"]) == 0
+        assert seen["protocol"].name == "quick" and seen["timeout"] == 9.5
         Result.failed = True
         assert run_cli(["measure", "a.tflite"]) == 1
 

@@ -121,6 +121,22 @@ def test_describe_tells_what_ran(tmp_path: Path) -> None:
     assert (plain["xnnpack"], plain["ops"], plain["ops_delegated"]) == (False, 1, 0)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_interpreter_gets_as_many_threads_as_the_record_says(
+    threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    real = tflite.runtime()
+
+    def interpreter(**arguments: Any) -> Any:
+        given.append(arguments["num_threads"])
+        return real.interpreter(**arguments)
+
+    monkeypatch.setattr(tflite, "runtime", lambda: real._replace(interpreter=interpreter))
+    assert opened(tmp_path, dense(), threads=threads).describe()["threads"] == threads
+    assert given == [threads]
+
+
 def test_the_timed_call_is_the_runtime_s_own(tmp_path: Path) -> None:
     runner = opened(tmp_path, dense())
     assert runner.invoke.__func__ is type(runner._interpreter).invoke  # type: ignore[attr-defined]

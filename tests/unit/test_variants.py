@@ -9,6 +9,7 @@ import pytest
 
 from bench.cells import Chain, StepSpec
 from bench.chains import check_chain
+from bench.config import parse_sweep
 from bench.registry import STEPS
 from bench.variants import VARIANTS, NotApplicable, Variant, resolve
 from tests.tiny import MLP
@@ -67,6 +68,36 @@ def test_a_student_learns_from_the_network_that_the_model_names() -> None:
     assert resolve(spec, MLP) == StepSpec("train", {"network": "reference"})
     untouched = StepSpec("prune", {"sparsity": 0.5})
     assert resolve(untouched, MLP) is untouched
+
+
+@pytest.mark.parametrize(
+    ("variant", "parameter", "values", "target", "step"),
+    [
+        ("pruned", "sparsity", [0.5, 0.9], "keras", "prune"),
+        ("pruned", "prune.epochs", [1, 3], "tflite", "prune"),
+        ("qat", "bits", [4, 8], "hls4ml", "qkeras_qat"),
+        ("ptq", "bits", [8, 12], "hls4ml", "to_fixed"),
+        ("distilled", "temperature", [2.0, 8.0], "tflite", "distill"),
+        ("distilled", "alpha", [0.1, 0.5], "keras", "distill"),
+        ("distilled_qap", "qap.alpha", [0.1, 0.5], "tflite", "qap"),
+        ("fiq", "calibration", [100, 500], "tflite", "to_tflite"),
+        ("clustered", "clusters", [8, 32], "tflite", "cluster"),
+        ("baseline", "train.epochs", [1, 9], "keras", "train"),
+        ("baseline", "learning_rate", [0.1, 0.01], "keras", "train"),
+    ],
+)
+def test_a_sweep_overrides_any_parameter_by_a_grid(
+    variant: str, parameter: str, values: list[float], target: str, step: str
+) -> None:
+    data = {"models": ["digits_mlp"], "targets": [target], "seeds": 1}
+    found = parse_sweep({**data, "variants": ["baseline", {variant: {parameter: values}}]})
+    cells = [c for c in found.cells if c.variant.startswith(f"{variant}[")]
+    assert len({cell.variant for cell in cells}) == len(cells) == len(values)
+    name, got = parameter.rpartition(".")[2], []
+    for cell in cells:
+        assert cell.chain is not None, cell.not_applicable
+        got += [spec.params[name] for spec in cell.chain.steps if spec.step == step]
+    assert got == values
 
 
 def test_planning_needs_no_tensorflow() -> None:

@@ -145,6 +145,30 @@ def test_two_of_four_without_a_fitting_layer_is_an_error(tmp_path: Path) -> None
         prune._wrap(model, prune.PruneParams(pattern="2:4"), 10)
 
 
+def test_networks_that_cannot_be_pruned_or_quantized_are_refused_in_one_line() -> None:
+    from bench.keras_env import load
+
+    layers = load().keras.layers
+
+    def network(*stack: Any) -> Any:
+        return load().keras.Sequential([layers.Input((8, 2)), *stack])
+
+    with pytest.raises(StepError, match="no layer to prune: none is Dense, Conv1D, Conv2D$"):
+        prune._wrap(network(layers.Flatten()), prune.PruneParams(), 10)
+    for stack in ([layers.Conv1D(3, 2)], [layers.Dense(3), layers.ELU()]):
+        with pytest.raises(StepError, match="does not know this network: .+") as caught:
+            qat._quantize(network(*stack))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("params", [{"sparsity": 0.75}, {"schedule": "polynomial"}])
+def test_two_of_four_is_half_and_nothing_else(params: dict[str, Any]) -> None:
+    """A name that says 2:4 and a number that says something else: one of them would be a lie."""
+    with pytest.raises(ValueError, match=r"2:4 is sparsity 0\.5 with a constant schedule"):
+        prune.PruneParams(pattern="2:4", **params)
+    assert prune.PruneParams(pattern="2:4").sparsity == 0.5
+
+
 def test_quantizers_that_never_saw_data_are_caught(
     trained: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

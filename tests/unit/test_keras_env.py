@@ -13,8 +13,20 @@ pytestmark = pytest.mark.tf
 ROOT = Path(__file__).resolve().parents[2]
 
 _LOOK = """
+import os, sys
 from bench.keras_env import load, load_tfmot
+
+class Watch:  # TensorFlow reads the variable while it is imported, never again
+    seen = []
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name == "tensorflow":
+            cls.seen.append(os.environ.get("TF_USE_LEGACY_KERAS"))
+
+sys.meta_path.insert(0, Watch)
 tf, keras = load()
+assert Watch.seen == ["1"], Watch.seen
 import keras as found_by_others  # hls4ml and keras-tuner decide by its version
 assert found_by_others is keras and keras.__name__ == "tf_keras", found_by_others
 assert keras.__version__.startswith("2."), keras.__version__

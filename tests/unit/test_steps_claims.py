@@ -153,10 +153,10 @@ def test_networks_that_cannot_be_pruned_or_quantized_are_refused_in_one_line() -
     def network(*stack: Any) -> Any:
         return load().keras.Sequential([layers.Input((8, 2)), *stack])
 
-    with pytest.raises(StepError, match="no layer to prune: none is Dense, Conv1D, Conv2D$"):
+    with pytest.raises(StepError, match=r"no layer to prune: none is Dense, Conv1D, Conv2D$"):
         prune._wrap(network(layers.Flatten()), prune.PruneParams(), 10)
     for stack in ([layers.Conv1D(3, 2)], [layers.Dense(3), layers.ELU()]):
-        with pytest.raises(StepError, match="does not know this network: .+") as caught:
+        with pytest.raises(StepError, match=r"does not know this network: .+") as caught:
             qat._quantize(network(*stack))
         assert "\n" not in str(caught.value)
 

@@ -338,6 +338,30 @@ def test_a_results_folder_that_cannot_be_written(log: Path, tmp_path: Path) -> N
     assert engine.specs == []
 
 
+@pytest.mark.parametrize("what", ["records", "artifacts"])
+def test_what_vanishes_as_soon_as_it_is_written_ends_the_run(store: Store, what: str) -> None:
+    """Somebody empties the folder meanwhile: an end with a message, not the same work for ever."""
+
+    class Vanishing(Inline):
+        def run(self, spec: dict[str, Any]) -> Exit:
+            assert len(self.specs) < 20
+            end = super().run(spec)
+            shutil.rmtree(store.root / what)
+            return end
+
+    chains = {"baseline": Chain((toy.step("train"), toy.step("prune")))}
+    with pytest.raises(StoreError, match="a record that was just written is not there"):
+        run(toy.sweep(chains, seeds=1, protocol=OFF), store, engine=Vanishing(), jobs=1)
+    assert not list(store.root.rglob("*.claim"))
+
+
+def test_what_killed_runs_left_is_removed_by_the_next(store: Store) -> None:
+    left = store.temporary()
+    os.utime(left, (0, 0))
+    run(toy.sweep(seeds=1, protocol=OFF), store)
+    assert not left.exists()
+
+
 # -- several runs at once, signals ---------------------------------------------------------------
 
 

@@ -11,12 +11,25 @@ import pytest
 
 from bench.config import load_sweep, parse_sweep
 from tests import toy
+from tests.tflite_maker import dense
 
 
 def test_help(benchmark: Any) -> None:
     """`bench --help`"""
     command = [sys.executable, "-m", "bench", "--help"]
     benchmark.pedantic(lambda: subprocess.run(command, check=True, capture_output=True), rounds=5)
+
+
+@pytest.mark.slow
+def test_measure_two_files(benchmark: Any, tmp_path: Path) -> None:
+    """`bench measure a.tflite b.tflite`: five rounds, as a user gets them."""
+    pytest.importorskip("ai_edge_litert")
+    files = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
+    for file, dtype in zip(files, ("float32", "int8"), strict=True):
+        file.write_bytes(dense(dtype))
+    command = [sys.executable, "-m", "bench", "measure", *map(str, files)]
+    done = benchmark.pedantic(lambda: subprocess.run(command, check=True, capture_output=True), rounds=1)
+    assert b"b.tflite" in done.stdout
 
 
 def test_load_shipped_sweep(benchmark: Any) -> None:

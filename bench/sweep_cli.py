@@ -18,7 +18,7 @@ MOST_SECONDS = 1e7
 class Seconds(click.FloatRange):
     """A time limit. `nan` passes the comparisons of a range, and no clock comes up to it."""
 
-    name = "seconds"
+    name = "number of seconds"
 
     def __init__(self) -> None:
         super().__init__(min=1, max=MOST_SECONDS)

@@ -90,7 +90,7 @@ class TestErrors:
             (["run", "digits", "--seeds", "a"], "write seeds like"),
             (["run", "digits", "--seeds", "1-"], "write seeds like"),
             (["run", "digits", "--jobs", "0"], "0 is not in the range"),
-            (["run", "digits", "--timeout", "x"], "not a valid float"),
+            (["run", "digits", "--timeout", "x"], "not a valid number of seconds"),
             (["plan", "digits", "--protocol", "fast"], "unknown protocol 'fast'"),
             (["plan", "digits", "--only", "prund"], "Did you mean 'pruned'"),
             (["ls", "varants"], "Did you mean 'variants'"),

@@ -51,7 +51,7 @@ def test_three_seeds_and_nothing_failed(sweep: str) -> None:
     assert unfinished.empty
 
 
-@pytest.mark.parametrize("sweep", (*SWEEPS, "digits_ecp5"))
+@pytest.mark.parametrize("sweep", (*SWEEPS, "digits_ecp5", "distillation"))
 def test_the_committed_report_is_that_of_the_committed_records(sweep: str) -> None:
     kept = report.read_csv(REFERENCE / "reports" / sweep / "report.csv")
     pd.testing.assert_frame_equal(kept, frame(sweep), check_dtype=False, rtol=1e-9)
@@ -118,6 +118,25 @@ def test_qap_keeps_the_zeros_in_the_final_file(sweep: str, model: str) -> None:
 def test_a_taught_student_is_better_than_one_alone(sweep: str, model: str) -> None:
     alone = value(sweep, model, "student_scratch", "accuracy")
     assert value(sweep, model, "distilled", "accuracy") > alone
+
+
+def test_what_a_teacher_gives_depends_on_student_and_temperature() -> None:
+    """What docs/variants.md says of sweep distillation."""
+    assert set(frame("distillation").seed.dropna().astype(int)) == {0, 1, 2}
+
+    def told(model: str, variant: str) -> float:
+        return round(100 * value("distillation", model, variant, "accuracy", "keras"), 1)
+
+    grid = [f"distilled[temperature={t},alpha={a}]" for t in (1, 2, 4, 10) for a in (0.3, 0.6, 0.9)]
+    mlp, cnn = ({name: told(model, name) for name in grid} for model in ("fashion_mlp", "fashion_cnn"))
+    assert told("fashion_mlp", "student_scratch") == 89.2 and told("fashion_cnn", "student_scratch") == 90.3
+    assert max(mlp, key=mlp.__getitem__) == grid[4] and mlp[grid[4]] == 90.1 and mlp[grid[-1]] == 89.1
+    assert (
+        max(cnn, key=cnn.__getitem__) == grid[0]
+        and cnn[grid[0]] == 90.4
+        and min(cnn.values()) == cnn[grid[-1]]
+    )
+    assert cnn[grid[-1]] == 89.0
 
 
 def simulated(sweep: str, metric: str) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from bench import report
 from tests.unit.test_reference_results import REFERENCE
 
-SWEEPS = ("digits_rtl", "rtl_models-custom")
+SWEEPS = ("digits_rtl", "rtl_models")
 PARALLEL = "rtl[style=parallel]"
 
 
@@ -82,3 +83,29 @@ def test_more_multipliers_and_fewer_registers_take_fewer_cycles() -> None:
     cutoffs = [f"rtl[style=parallel,cutoff={n}]" for n in (1, 2)] + [PARALLEL]
     cutoffs.append("rtl[style=parallel,cutoff=8]")
     assert falls(curve("cycles", [("distilled_qap", target) for target in cutoffs]))
+
+
+@pytest.mark.parametrize(
+    ("sweep", "model", "cells", "seconds"),
+    [
+        ("digits", "digits_mlp", 7, 60),
+        ("digits_rtl", "digits_mlp", 11, 60),
+        ("rtl_models", "jet_mlp_generated", 4, 120),
+    ],
+)
+def test_how_long_designs_in_style_sequential_took(
+    sweep: str, model: str, cells: int, seconds: float
+) -> None:
+    """Verilog, its simulation and synthesis, by their records."""
+    manifest = json.loads((REFERENCE / "sweeps" / f"{sweep}.json").read_text(encoding="utf-8"))
+    records = {path.stem: path for path in (REFERENCE / "records" / "build").rglob("*.json")}
+    took = []
+    for cell in manifest["cells"]:
+        sequential = cell["target"] == "rtl" and "parallel" not in cell["target_label"]
+        if cell["model"] != model or not sequential or not cell["build_keys"]:
+            continue
+        made = [json.loads(records[key].read_bytes()) for key in cell["build_keys"]]
+        steps = [one for one in made if one["task"]["step"] in ("to_rtl", "synthesize_rtl")]
+        assert len(steps) == 2
+        took.append(sum(float(one["seconds"]) for one in steps))
+    assert len(took) == cells and max(took) <= seconds

@@ -96,7 +96,8 @@ def test_names_of_rows_are_shortened_in_the_middle() -> None:
 
 
 def test_a_legend_takes_as_many_lines_as_it_needs() -> None:
-    short, long = [("ptq", "black", "s")] * 4, [("a name of forty characters, or about so", "black", "s")] * 4
+    short = [labels.Entry("ptq", "black", "s")] * 4
+    long = [labels.Entry("a name of forty characters, or about so", "black", "s")] * 4
     assert len(labels._lines(short)) == 1 and len(labels._lines(long)) == 2
     assert all(labels._wide(line) <= WIDTH - 0.1 for line in labels._lines(long))
     assert legend_room(long) == legend_room(short) + labels.LINE

@@ -337,6 +337,35 @@ class TestCurves:
         assert [x for x, _ in curve.accuracy] == sorted([0.5, 0.9, value]) and curve.name == "pruned"
         assert "Dashed: accuracy of the baseline" in plan.caption
 
+    def test_curves_of_one_colour_are_told_apart_by_their_lines(self, tmp_path: Path) -> None:
+        grid = {f"pruned[alpha={a},sparsity={s}]": KINDS["pruned"] for a in (1, 2) for s in (0.5, 0.9)}
+        build(tmp_path, variants=FEW | grid, items=50)
+        view, data = opened(tmp_path)
+        plan = next(p for p in curves.plans(view, data.cells, "m") if "sparsity" in p.name)
+        one, two = curves.entries(plan.data.curves)
+        assert one.colour == two.colour and (one.style, two.style) == ("-", "--")
+        (alone,) = curves.entries(plan.data.curves[:1])
+        assert alone.style == ""
+
+    def test_a_cost_that_hardly_changes_is_not_drawn(self, tmp_path: Path) -> None:
+        points = [(0.1, "pruned", "tflite"), (0.2, "baseline", "tflite")]
+        build(tmp_path, variants=FEW, items=50)
+        view = opened(tmp_path)[0]
+        usual = curves._cost(view, points)[0]
+        sizes = {v: view.get(v, "tflite", usual) for _, v, _ in points}
+        assert usual == "gzip_bytes" and None not in sizes.values()
+        real = curves._number
+
+        def alike(view: Any, variant: str, target: str, metric: str, place: Any) -> Any:
+            found = real(view, variant, target, metric, place)
+            if metric != "gzip_bytes" or found is None:
+                return found
+            return found._replace(value=1000.0 if variant == "pruned" else 1005.0)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(curves, "_number", alike)
+            assert curves._cost(view, points)[0] != "gzip_bytes"
+
     def test_a_grid_of_targets(self, tmp_path: Path) -> None:
         build(tmp_path, variants=FEW, items=50)
         targets = ("hls4ml", "hls4ml[reuse_factor=4]")

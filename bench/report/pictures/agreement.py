@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.report.pictures.labels import fewer, legend, room_for, rows
+from bench.report.pictures.labels import Entry, fewer, legend, room_for, rows
 from bench.report.pictures.style import BLUE, GREY, ORANGE, VERMILION, WIDTH, Plan, panel, slug
 from bench.report.read import BASELINE, Cell
 from bench.report.scores import Scores
@@ -170,9 +170,9 @@ def paint_disagreement(figure: Figure, data: Disagreement) -> None:
         figure,
         axes,
         [
-            ("only the baseline is right", VERMILION, "s"),
-            ("only the variant", BLUE, "s"),
-            ("both wrong, other class", GREY, "s"),
+            Entry("only the baseline is right", VERMILION, "s"),
+            Entry("only the variant", BLUE, "s"),
+            Entry("both wrong, other class", GREY, "s"),
         ],
     )
 

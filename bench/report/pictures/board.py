@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bench.report import formats
 from bench.report.board import BATCH, PHASES
 from bench.report.fpga import MODELLED
-from bench.report.pictures.labels import legend, room_for, rows
+from bench.report.pictures.labels import Entry, legend, room_for, rows
 from bench.report.pictures.style import (
     BLUE,
     GREEN,
@@ -191,8 +191,8 @@ def paint_calls(figure: Figure, data: Calls) -> None:
     axes.scatter(
         spots, [-n for n in range(len(spots))], s=26, marker="D", facecolors="white", edgecolors=INK, zorder=4
     )
-    phases = [(PHASES[phase], colour, "s") for phase, colour in COLOURS.items()]
-    legend(figure, axes, [*phases, ("whole call", INK, "hollow D")])
+    phases = [Entry(PHASES[phase], colour, "s") for phase, colour in COLOURS.items()]
+    legend(figure, axes, [*phases, Entry("whole call", INK, "hollow D")])
 
 
 def paint_batches(figure: Figure, data: Batches) -> None:

@@ -40,6 +40,9 @@ NAMED = 7
 #: More values of a parameter than this are not all named on the axis; a curve of more points is pixels also
 #: in the SVG and PDF, and without bars.
 TICKS, PIXELS = 10, 100
+STYLES = ("-", "--", ":", "-.")
+#: A cost that changes by less than this share along a curve is none to be shown.
+CHANGE = 0.01
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,8 @@ def _plan(
     yield Plan(
         f"{prefix}-curve-{slug(parameter)}-{slug(target)}",
         view.model,
-        f"accuracy and {METRICS[metric].title if metric else 'cost'} by {parameter}, {target}",
-        f"{view.model}: accuracy and {title or 'cost'} by {parameter}. {told}.",
+        f"accuracy{f' and {METRICS[metric].title}' if metric else ''} by {parameter}, {target}",
+        f"{view.model}: accuracy{f' and {title}' if title else ''} by {parameter}. {told}.",
         bars,
         data,
         paint,
@@ -225,7 +228,7 @@ def _known(number: Number | None) -> Number | None:
 
 
 def _cost(view: ModelView, points: Sequence[Point]) -> tuple[str, tuple[str, str, str]]:
-    """The first cost that changes along the points, and where it belongs; empty where none does."""
+    """The first cost that changes visibly along the points, and where it belongs; empty where none does."""
     for metric in COSTS:
         places: dict[tuple[str, str, str], None] = {("", "", ""): None}
         for _, _, target in points:
@@ -235,7 +238,8 @@ def _cost(view: ModelView, points: Sequence[Point]) -> tuple[str, tuple[str, str
                 places |= {(scope, "", ""): None for scope in view.scopes(target)[:1]}
         for place in places:
             numbers = [_number(view, v, t, metric, place) for _, v, t in points]
-            if len({n.value for n in numbers if n is not None}) > 1:
+            values = [n.value for n in numbers if n is not None]
+            if values and max(values) - min(values) > CHANGE * abs(max(values)):
                 return metric, place
     return "", ("", "", "")
 
@@ -274,7 +278,12 @@ def paint(figure: Figure, data: Curves) -> None:
 
 def entries(curves: Sequence[Curve]) -> list[Entry]:
     """Of a legend."""
-    return [(c.name, c.colour, c.marker or look(c.name).marker) for c in curves]
+    # A lone curve of its colour needs no line to be known by.
+    alike = len({c.colour for c in curves}) < len(curves)
+    return [
+        Entry(c.name, c.colour, c.marker or look(c.name).marker, STYLES[place % len(STYLES)] if alike else "")
+        for place, c in enumerate(curves)
+    ]
 
 
 def above(curves: Sequence[Curve]) -> float:
@@ -291,7 +300,6 @@ def from_zero(axes: Axes, values: Sequence[float]) -> None:
 
 def lines(axes: Axes, curves: Sequence[tuple[Curve, Sequence[tuple[float, Number]]]], factor: float) -> None:
     values = [x for _, points in curves for x, _ in points]
-    styles = ("-", "--", ":", "-.")
     logarithmic = bool(values) and min(values) > 0 and max(values) / min(values) >= 8
     for place, (curve, points) in enumerate(curves):
         if not points:
@@ -312,7 +320,7 @@ def lines(axes: Axes, curves: Sequence[tuple[Curve, Sequence[tuple[float, Number
             marker=curve.marker or look(curve.name).marker,
             markersize=5,
             linewidth=1.2,
-            linestyle=styles[place % 4],
+            linestyle=STYLES[place % len(STYLES)],
             elinewidth=0.8,
         )
         for artist in drawn.get_children() if many else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.report.pictures.style import WIDTH, clean
 from bench.report.read import BASELINE
@@ -82,7 +82,15 @@ def room_for(names: Sequence[str], size: float = 8) -> float:
 
 #: A line of a legend, inches.
 LINE = 0.18
-Entry = tuple[str, str, str]
+
+
+class Entry(NamedTuple):
+    """Of a legend. `hollow o` is a marker without filling; with a style a piece of the line is shown, too."""
+
+    name: str
+    colour: str
+    marker: str
+    style: str = ""
 
 
 def legend_room(entries: Sequence[Entry]) -> float:
@@ -101,28 +109,38 @@ def _lines(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 
 def _wide(entries: Sequence[Entry]) -> float:
-    return sum(0.28 + 8 * CHARACTER * len(name) for name, _, _ in entries)
+    return sum(0.28 + 8 * CHARACTER * len(e.name) + (2 * LINE if e.style else 0) for e in entries)
 
 
 def legend(figure: Figure, axes: Axes, entries: Sequence[Entry]) -> None:
-    """(name, colour, marker) above the axes, from their left end or further left where it is long; `hollow o`
-    is a marker without filling."""
+    """Above the axes, from their left end or further left where it is long."""
     width, height = figure.get_size_inches()
     box = axes.get_position()
     lines = _lines(entries)
     start = max(0.1, min(box.x0 * width, width - 0.1 - max(map(_wide, lines))))
     for place, line in enumerate(lines):
         x, y = start, height * box.y1 + 0.14 + LINE * (len(lines) - 1 - place)
-        for name, colour, marker in line:
-            hollow = marker.startswith("hollow ")
+        for entry in line:
+            hollow, left = entry.marker.startswith("hollow "), x
+            if entry.style:
+                x += LINE
+                axes.plot(
+                    *([(x - LINE) / width, (x + LINE) / width], [y / height] * 2),
+                    color=entry.colour,
+                    linestyle=entry.style,
+                    linewidth=1.2,
+                    transform=figure.transFigure,
+                    clip_on=False,
+                )
             axes.scatter(
                 *([x / width], [y / height]),
                 transform=figure.transFigure,
                 clip_on=False,
                 s=36,
-                marker=marker.removeprefix("hollow "),
-                facecolors="none" if hollow else colour,
-                edgecolors=colour,
+                marker=entry.marker.removeprefix("hollow "),
+                facecolors="none" if hollow else entry.colour,
+                edgecolors=entry.colour,
             )
-            figure.text((x + 0.09) / width, y / height, clean(name), va="center", fontsize=8)
-            x += _wide([(name, colour, marker)])
+            aside = x + (LINE if entry.style else 0) + 0.09
+            figure.text(aside / width, y / height, clean(entry.name), va="center", fontsize=8)
+            x = left + _wide([entry])

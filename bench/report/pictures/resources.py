@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.report.metrics import RESOURCES
-from bench.report.pictures.labels import fewer, legend, room_for, rows
+from bench.report.pictures.labels import Entry, fewer, legend, room_for, rows
 from bench.report.pictures.style import BLUE, GREY, ORANGE, SKY, WIDTH, Plan, panel, slug
 from bench.report.view import ModelView, base_name, size_front
 
@@ -116,4 +116,4 @@ def paint(figure: Figure, data: Resources) -> None:
                     clip_on=False,
                 )
         if number == 0:
-            legend(figure, axes, [look for stage, look in STAGES.items() if stage in stages])
+            legend(figure, axes, [Entry(*look) for stage, look in STAGES.items() if stage in stages])

@@ -122,5 +122,5 @@ def paint(figure: Figure, data: Sizes) -> None:
 def _legend(data: Sizes) -> list[Entry]:
     kinds = dict.fromkeys(kind for parts in data.parts for kind, _ in parts)
     order = sorted(kinds, key=lambda kind: list(_COLOURS).index(kind) if kind in _COLOURS else 99)
-    found = [(kind, _COLOURS.get(kind, "black"), "s") for kind in order]
-    return [*found, ("after gzip", INK, "hollow D")] if any(data.gzip) else found
+    found = [Entry(kind, _COLOURS.get(kind, "black"), "s") for kind in order]
+    return [*found, Entry("after gzip", INK, "hollow D")] if any(data.gzip) else found

@@ -184,15 +184,17 @@ def _below(table: Table, left_out: int, width: int, names: list[str], fronts: li
 
 def markdown(table: Table) -> str:
     """A GitHub table with every column; units and groups in the header, reasons below."""
-    heads = ["variant", *(_markdown_head(column) for column in table.columns), "Pareto"]
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * len(table.columns) + "---|"]
+    fronts = any(row.fronts for row in table.rows)
+    heads = ["variant", *map(_markdown_head, table.columns), *(["Pareto"] if fronts else [])]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * len(table.columns) + "---|" * fronts]
     for row in table.rows:
         name = (
             f"**{escape_markdown(row.variant)}**" if row.role == "reference" else escape_markdown(row.variant)
         )
         name += f" ({row.role})" if row.role in ("control",) else ""
         cells = [escape_markdown(cell.shown) for cell in row.cells]
-        lines.append("| " + " | ".join([name, *cells, ", ".join(map(escape_markdown, row.fronts))]) + " |")
+        last = [", ".join(map(escape_markdown, row.fronts))] if fronts else []
+        lines.append("| " + " | ".join([name, *cells, *last]) + " |")
     for number, text in enumerate(table.footnotes, start=1):
         lines += (
             ["", f"{number}. {escape_markdown(text)}"]

@@ -277,6 +277,16 @@ def test_markdown_escapes(view: ModelView) -> None:
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
 
 
+def test_no_column_of_fronts_where_nobody_is_on_one(tmp_path: Path) -> None:
+    build(tmp_path, variants={name: KINDS[name] for name in ("baseline", "qap")}, seeds=(0,))
+    table = comparison(views(frame(tmp_path))[0])
+    assert any(row.fronts for row in table.rows) and "| Pareto |" in markdown(table)
+    shown = markdown(replace(table, rows=[replace(row, fronts=[]) for row in table.rows]))
+    assert "Pareto" not in shown
+    lines = [line for line in shown.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in lines} == {len(table.columns) + 2}
+
+
 def test_latex_escapes_every_special_character() -> None:
     assert escape(r"50% of $x_1 & {y}#~^\z") == (
         r"50\% of \$x\_1 \& \{y\}\#\textasciitilde{}\textasciicircum{}\textbackslash{}z"

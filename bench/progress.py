@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from bench.run import RunSummary
     from bench.tasks import Plan, Task
 
-#: seconds for a kind of task of which none has finished yet: the means of the reference sweeps
-GUESS = {"build": 7.0, "evaluate": 3.0, "measure": 14.0}
+#: how many tasks of a kind must have finished before a time is foretold from them
+ENOUGH = 3
+#: windows that one file gets in one round of measurement: those of `invoke` and of `end_to_end`
+WINDOWS = 2
 
 
 class Reporter(Protocol):
@@ -39,7 +41,7 @@ class Reporter(Protocol):
 
 
 class Estimate:
-    """Time left, from what tasks of the same cost class took."""
+    """Time left, from what tasks of the same cost class took; none before enough have finished."""
 
     def __init__(self, seconds: dict[tuple[str, ...], list[float]]) -> None:
         self._seen: dict[tuple[str, ...], list[float]] = defaultdict(list)
@@ -52,22 +54,38 @@ class Estimate:
         for known in (cost, (kind, "", what), (kind, "", "")):
             self._seen[known].append(seconds)
 
-    def of(self, cost: tuple[str, ...]) -> float:
-        kind, _, what = cost
-        for known in (cost, (kind, "", what), (kind, "", "")):
+    def of(self, task: Task) -> float | None:
+        """Seconds of a task like this one.
+
+        Of measurements none of which was seen, what the protocol prescribes: its windows last that
+        long whatever runs in them. None: nobody can know yet.
+        """
+        kind, _, what = task.cost
+        for known in (task.cost, (kind, "", what)):
             if self._seen[known]:
                 return statistics.median(self._seen[known])
-        return GUESS[kind]
+        if kind == "measure" and "protocol" in task.task:
+            protocol = task.task["protocol"]
+            file = protocol["warmup_seconds"] + WINDOWS * protocol["min_seconds"]
+            return float(file * (1 + len(task.task["entries"])))  # one more: the A/A twin
+        all_of_kind = self._seen[kind, "", ""]
+        return statistics.median(all_of_kind) if len(all_of_kind) >= ENOUGH else None
 
-    def left(self, tasks: Iterable[Task], jobs: int, spent: Mapping[str, float]) -> float:
+    def left(self, tasks: Iterable[Task], jobs: int, spent: Mapping[str, float]) -> float | None:
         """Seconds until the tasks are done: measurements one after the other, the rest `jobs` at once.
 
         Args:
             spent: seconds that those which run have run, by key.
+
+        Returns:
+            None as long as nobody can know.
         """
         together = alone = 0.0
         for task in tasks:
-            seconds = max(0.0, self.of(task.cost) - spent.get(task.key, 0.0))
+            whole = self.of(task)
+            if whole is None:
+                return None
+            seconds = max(0.0, whole - spent.get(task.key, 0.0))
             if task.device:
                 alone += seconds
             else:
@@ -116,10 +134,12 @@ class _Counting:
         self.done += 1
         return True
 
-    def eta(self) -> str:
+    def eta(self, after: str = "") -> str:
+        """`, about 2 min 05 s`; nothing as long as nobody can know."""
         now = time.monotonic()
         spent = {key: now - since for key, (_, since) in self.running.items()}
-        return duration(self.estimate.left(self.left.values(), self.jobs, spent))
+        seconds = self.estimate.left(self.left.values(), self.jobs, spent)
+        return "" if seconds is None else f", about {duration(seconds)}{after}"
 
 
 class PlainReporter(_Counting):
@@ -133,9 +153,7 @@ class PlainReporter(_Counting):
         super().begin(plan, jobs)
         cached = len(plan.of_state("cached"))
         if self.total:
-            self.message(
-                f"{plan.sweep.name}: {self.total} tasks to run, {cached} done already, about {self.eta()}"
-            )
+            self.message(f"{plan.sweep.name}: {self.total} tasks to run, {cached} done already{self.eta()}")
 
     def finished(self, task: Task, seconds: float) -> None:
         ran = task.key in self.running
@@ -148,7 +166,7 @@ class PlainReporter(_Counting):
                 self.message(f"{head}: {task.state.upper()}: {task.reason}")
 
     def measuring(self, tasks: int) -> None:
-        self.message(f"measuring alone on this machine: {tasks} rounds, about {self.eta()}")
+        self.message(f"measuring alone on this machine: {tasks} rounds{self.eta()}")
 
     def message(self, text: str) -> None:
         print(text, file=self._stream or sys.stderr, flush=True)
@@ -189,9 +207,7 @@ class LiveReporter(_Counting):
     def measuring(self, tasks: int) -> None:
         self.is_measuring = True
         self._live.stop()
-        self.message(
-            f"Measuring alone on this machine: {tasks} rounds, about {self.eta()}. Nothing is redrawn now."
-        )
+        self.message(f"Measuring alone on this machine: {tasks} rounds{self.eta()}. Nothing is redrawn now.")
 
     def message(self, text: str) -> None:
         from rich.text import Text
@@ -216,7 +232,7 @@ class LiveReporter(_Counting):
         table = Table.grid(padding=(0, 2))
         for task, since in self.running.values():
             table.add_row(Text(task.label), Text(duration(time.monotonic() - since)))
-        head = Text(f"{self.done} of {self.total} tasks done, about {self.eta()} left")
+        head = Text(f"{self.done} of {self.total} tasks done{self.eta(' left')}")
         bar = Table.grid()  # alone, a bar does not end its line
         bar.add_row(ProgressBar(total=max(1, self.total), completed=self.done, width=40))
         self._live.update(Group(head, bar, table), refresh=True)

@@ -225,7 +225,7 @@ def test_a_terminal_shows_what_runs_and_ctrl_c_ends_it(log: Path, tmp_path: Path
             assert part, f"{text!r} was not shown: {shown!r}"
             shown.extend(part)
 
-    until(f"of {TASKS} tasks done, about".encode())
+    until(f"of {TASKS} tasks done".encode())
     until(b"toy_train")
     fcntl.ioctl(leader, termios.TIOCSWINSZ, wide)
     os.write(leader, b"\x03")

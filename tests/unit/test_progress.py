@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from bench.plan import make_plan
-from bench.progress import GUESS, Estimate, LiveReporter, PlainReporter, duration, reporter_for
+from bench.progress import Estimate, LiveReporter, PlainReporter, duration, reporter_for
 from bench.run import RunSummary
 from bench.store import Store
 from bench.tasks import Plan, Task
@@ -35,24 +36,50 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
+def of_kind(plan: Plan, kind: str, **task: object) -> Task:
+    """The plan's first task of a kind, told otherwise."""
+    found = next(task for task in plan.tasks.values() if task.kind == kind)
+    return replace(found, task={**found.task, **task})
+
+
 def test_estimates_use_the_nearest_that_is_known(plan: Plan) -> None:
     estimate = Estimate({("build", "toy", "toy_train"): [4.0, 6.0]})
-    assert estimate.of(("build", "toy", "toy_train")) == 5.0
-    assert estimate.of(("build", "other", "toy_train")) == 5.0  # the same step of another model
+    train = of_kind(plan, "build", step="toy_train")
+    assert estimate.of(train) == 5.0
+    assert estimate.of(of_kind(plan, "build", model="other", step="toy_train")) == 5.0
+    other = of_kind(plan, "build", step="new")
+    assert estimate.of(other) is None  # two are too few to tell of another step
     estimate.learn(("build", "toy", "toy_prune"), 100.0)
-    assert estimate.of(("build", "toy", "new")) == 6.0  # the median of all builds
-    assert estimate.of(("measure", "toy", "toy")) == GUESS["measure"]  # never seen
+    assert estimate.of(other) == 6.0  # the median of all builds
+
+
+def test_measurements_never_seen_take_what_their_protocol_says(plan: Plan) -> None:
+    protocol = {"warmup_seconds": 0.5, "min_seconds": 2.0}
+    measure = of_kind(plan, "measure", entries=[{"name": "a"}, {"name": "b"}], protocol=protocol)
+    estimate = Estimate({})
+    assert estimate.of(measure) == 3 * (0.5 + 2 * 2.0)  # two files and the twin, two scopes
+    estimate.learn(measure.cost, 14.0)
+    assert estimate.of(measure) == 14.0
 
 
 def test_time_left_counts_cores_for_builds_but_not_for_measurements(plan: Plan) -> None:
-    estimate = Estimate(
-        {("build", "", ""): [10.0], ("evaluate", "", ""): [10.0], ("measure", "", ""): [10.0]}
-    )
     tasks = list(plan.tasks.values())
+    estimate = Estimate({task.cost: [10.0] for task in tasks})
     assert estimate.left(tasks, 1, {}) == 180.0
     assert estimate.left(tasks, 4, {}) == 16 * 10 / 4 + 20
     # What runs is counted by what is left of it, never below nothing.
     assert estimate.left(tasks, 1, {tasks[0].key: 4.0, tasks[1].key: 99.0}) == 166.0
+    assert Estimate({}).left(tasks, 1, {}) is None
+
+
+def test_no_time_is_foretold_before_enough_is_known(plan: Plan) -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(stream)
+    reporter.begin(plan, jobs=2)
+    assert stream.getvalue() == "toy: 18 tasks to run, 0 done already\n"
+    plan.seconds = {task.cost: [10.0] for task in plan.tasks.values()}
+    reporter.begin(plan, jobs=2)
+    assert stream.getvalue().endswith("0 done already, about 1 min 40 s\n")
 
 
 def test_lines_tell_what_happened_and_errors_at_once(plan: Plan) -> None:
@@ -85,6 +112,7 @@ def test_what_was_done_before_is_not_listed(plan: Plan) -> None:
 
 def live(plan: Plan) -> tuple[LiveReporter, io.StringIO]:
     stream = io.StringIO()
+    plan.seconds = {task.cost: [10.0] for task in plan.tasks.values()}
     reporter = LiveReporter(Console(file=stream, force_terminal=True, width=100))
     reporter.begin(plan, jobs=2)
     return reporter, stream
@@ -95,7 +123,9 @@ def test_the_display_shows_what_runs_and_keeps_errors(plan: Plan) -> None:
     first = next(iter(plan.tasks.values()))
     reporter.started(first)
     reporter.tick()
-    assert first.label in stream.getvalue() and "0 of 18 tasks done, about" in stream.getvalue()
+    assert (
+        first.label in stream.getvalue() and "0 of 18 tasks done, about 1 min 40 s left" in stream.getvalue()
+    )
     reporter.finished(settle(first, "failed", "[bold]it[/bold] broke"), 1.0)
     assert "[bold]it[/bold] broke" in stream.getvalue()  # markup in a message is text
     reporter.end(RunSummary("toy", ran=1, failed=[(first.label, "it broke")]))

@@ -13,7 +13,9 @@ class Comparison {
     this.rows = [...this.body.rows, ...more("more-rows")];
     this.made = new Map([...this.list.children, ...more("more-made")].map((one) => [one.dataset.place, one]));
     this.heads = [...table.tHead.rows[1].cells];
-    this.groups = [...table.tHead.rows[0].cells].slice(1);
+    const [corner, ...groups] = table.tHead.rows[0].cells;
+    this.before = corner.colSpan;  // columns before the first group: variant, and Pareto where there is a front
+    this.groups = groups;
     this.spans = this.groups.map((cell) => cell.colSpan);
     this.names = this.rows.map((row) => row.cells[0].textContent.toLowerCase());
     this.chosen = this.rows;
@@ -91,7 +93,7 @@ class Comparison {
     const seen = this.seen();
     for (const row of [this.table.tHead.rows[1], ...rows])
       seen.forEach((there, column) => row.cells[column].classList.toggle("off", !there));
-    let place = 2;
+    let place = this.before;
     this.groups.forEach((cell, index) => {
       const many = seen.slice(place, place + this.spans[index]).filter(Boolean).length;
       cell.classList.toggle("off", many === 0);
@@ -141,7 +143,7 @@ class Comparison {
       parts.at(-1).push(...places);
       left -= wide;
     };
-    for (const many of [1, ...this.spans]) {
+    for (const many of [this.before - 1, ...this.spans]) {
       const places = [...Array(many).keys()].map((n) => n + column).filter((p) => seen[p]);
       if (places.length) put(places);
       column += many;
@@ -168,7 +170,7 @@ class Comparison {
     const groups = [];
     for (const place of places) {
       let index = -1;
-      for (let end = 2; end <= place; end += this.spans[index]) index += 1;
+      for (let end = this.before; end <= place; end += this.spans[index]) index += 1;
       const title = index < 0 ? "" : this.groups[index].textContent;
       if (groups.length && groups.at(-1).textContent === title) groups.at(-1).colSpan += 1;
       else groups.push(Object.assign(document.createElement(title ? "th" : "td"), { textContent: title }));

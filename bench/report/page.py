@@ -14,6 +14,7 @@ from bench.report.notes import Note
 from bench.report.pictures import Picture
 from bench.report.read import BASELINE, Cell, SweepData
 from bench.report.tables import MAIN, MARKS, Table
+from bench.report.tables_fpga import is_first
 from bench.report.view import ModelView
 
 #: Rows of a table that are in the page at once; more are shown page by page.
@@ -54,7 +55,6 @@ def page(data: SweepData, parts: list[ModelPart]) -> str:
         # Our own files, in which nothing comes from outside.
         style=_trusted((folder / "page.css").read_text("utf-8")),
         script=_trusted((folder / "page.js").read_text("utf-8")),
-        main=MAIN,
         page_rows=PAGE_ROWS,
         counted=_counted(data),
         machines=measured_on,
@@ -101,13 +101,17 @@ class Head:
     look: str
     seeds: int
 
+    @property
+    def detail(self) -> bool:
+        return "detail" in self.look.split()
+
 
 def _heads(table: Table) -> list[Head]:
     found, before = [], ""
     for place, column in enumerate(table.columns):
         cells = [row.cells[place] for row in table.rows]
         seeds = Counter(cell.seeds for cell in cells if cell.status == "ok").most_common(1)
-        look = "detail" if column.priority > MAIN else ""
+        look = "detail" if column.priority > MAIN and not is_first(column) else ""
         look += " first" if column.group != before else ""
         found.append(Head(look.strip(), seeds[0][0] if seeds else 0))
         before = column.group

@@ -250,7 +250,7 @@ def _of_target(table: Table, target: str) -> Table:
         replace(
             column,
             group=column.group.removeprefix("FPGA ").removesuffix(f" ({target})"),
-            priority=1 if _is_first(column) else column.priority,
+            priority=1 if is_first(column) else column.priority,
         )
         for column in part.columns
     ]
@@ -258,7 +258,8 @@ def _of_target(table: Table, target: str) -> Table:
     return replace(part, model=f"{part.model} on {target}", columns=columns, rows=rows, remarks=[])
 
 
-def _is_first(column: Column) -> bool:
+def is_first(column: Column) -> bool:
+    """Whether a column of a design or a board is one to look at first."""
     if column.group.startswith(BOARD_GROUPS):
         return column.priority <= MAIN_OF_BOARD
     return column.key.partition(":")[0] in FIRST

@@ -5,14 +5,21 @@ from __future__ import annotations
 import base64
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium.webdriver.common.keys import Keys
 
 from bench.report import write_report
 from bench.report.live import refreshing
+from bench.report.read import read_sweep
+from bench.report.tables import comparison
+from bench.report.tidy import sweep_frame
+from bench.report.view import views
+from bench.report.write import Choice, render
 from tests.browser.conftest import Browser
 from tests.synthetic import KINDS, build
+from tests.unit.test_reference_reports import REFERENCE, Drawn
 
 NAMES = (
     "return [...document.querySelectorAll('.comparison tbody tr')]"
@@ -256,3 +263,55 @@ def test_a_live_page_reloads_itself_and_keeps_its_place(browser: Browser, page: 
     asked, console = browser.logs()
     assert set(asked) == {live.as_uri()} and console == []
     browser.open(page)  # which does not reload
+
+
+def rendered(sweep: str, folder: Path) -> tuple[Path, list[str]]:
+    """A page of the committed records, and the group of each of its first table's columns."""
+    data = read_sweep(REFERENCE, sweep)
+    view = views(sweep_frame(data))[0]
+    path = folder / f"{sweep}.html"
+    path.write_bytes(render(data, sweep_frame(data), Choice(formats=("svg",)), Drawn())["report.html"])
+    return path, [column.group for column in comparison(view).columns]
+
+
+#: of each table: what is seen of its two rows of headers, as (text, left, right)
+EDGES = """
+const edges = (cells) => [...cells].filter((c) => c.offsetParent)
+  .map((c) => [c.textContent.trim(), c.getBoundingClientRect().left, c.getBoundingClientRect().right]);
+return [...document.querySelectorAll(arguments[0])].map((t) => [...t.tHead.rows].map((r) => edges(r.cells)));
+"""
+
+
+def grouped(tables: list[list[list[list[Any]]]]) -> list[tuple[str, str]]:
+    """(header, the group that stands above it) of every column that is seen."""
+    found = []
+    for groups, heads in tables:
+        for head, left, right in heads:
+            above = [text for text, start, end in groups if start - 1 <= left and right <= end + 1]
+            found.append((head, above[0] if above else "nothing"))
+    return found
+
+
+@pytest.mark.parametrize("sweep", ["digits_rtl", "digits"])
+def test_every_column_stands_under_its_group(browser: Browser, tmp_path: Path, sweep: str) -> None:
+    """With a column of fronts (digits) and without one, with all columns, and on paper."""
+    path, groups = rendered(sweep, tmp_path)
+    browser.open(path)
+    first = "#m1 table.comparison:not(.printed)"
+    table = browser.run(f"return document.querySelector('{first}')")
+    before = browser.run("return arguments[0].tHead.rows[0].cells[0].colSpan", table)
+    assert before == (2 if sweep == "digits" else 1)
+    names = browser.run("return [...arguments[0].tHead.rows[1].cells].map(c => c.textContent.trim())", table)
+    lead, true = names[:before], [("", "")] * before + list(zip(names[before:], groups, strict=True))
+    main = grouped(browser.run(EDGES, first))
+    assert [head for head, _ in main[:before]] == lead and "nothing" not in dict(main).values()
+    assert set(main[before:]) < set(true) and any("LUT" in head for head, _ in main)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    browser.emulate("print")
+    printed = grouped(browser.run(EDGES, "#m1 .printed"))
+    browser.emulate()
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    told = [one for one in printed if one[0] not in lead]
+    assert told == main[before:], "on paper: the same columns under the same groups"
+    browser.run("arguments[0].closest('section').querySelector('.details').click()", table)
+    assert grouped(browser.run(EDGES, first))[before:] == true[before:]

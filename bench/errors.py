@@ -38,6 +38,10 @@ class StoreError(BenchError):
     """The results folder cannot be read or written."""
 
 
+class OtherVersion(StoreError):
+    """A record of a version of this program that this one cannot read. It is not damaged, and stays."""
+
+
 class StepError(BenchError):
     """A step ran and could not give its artifact (NaN loss, unsupported layer, …)."""
 

@@ -31,7 +31,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.errors import StoreError
+from bench.errors import OtherVersion, StoreError
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "failed", "skipped", "timeout"]
@@ -85,22 +85,27 @@ class Record:
         """Read a decoded JSON object of any known version.
 
         Raises:
-            StoreError: it is not a record, or from a newer version of the program.
+            OtherVersion: from a newer version of the program, or one too old.
+            StoreError: it is not a record.
         """
         if not isinstance(value, dict):
             raise StoreError("not a record (a JSON object was expected)", where=where)
         version = value.get("schema_version")
-        if not isinstance(version, int) or isinstance(version, bool):
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise StoreError("not a record (no schema_version)", where=where)
         if version > SCHEMA_VERSION:
-            raise StoreError(
+            raise OtherVersion(
                 f"written by a newer version (schema {version}, this program knows {SCHEMA_VERSION})",
                 where=where,
                 mend="Update this program, or use another results folder.",
             )
         while version < SCHEMA_VERSION:
             if version not in UPGRADES:
-                raise StoreError(f"no way to read schema version {version}", where=where)
+                raise OtherVersion(
+                    f"written by a version too old to be read (schema {version})",
+                    where=where,
+                    mend="Use another results folder, or the program that wrote it.",
+                )
             value = UPGRADES[version](value)
             version += 1
         known = cls.__dataclass_fields__

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.claims import Claims
-from bench.errors import ArtifactError, StoreError
+from bench.errors import ArtifactError, OtherVersion, StoreError
 from bench.records import KINDS, Record
 
 MANIFEST_VERSION = 1
@@ -72,7 +72,7 @@ class Store:
         """A task's record; None if there is none, or the file is damaged and has been set aside.
 
         Raises:
-            StoreError: it cannot be read, or a newer version of this program wrote it.
+            StoreError: it cannot be read, or is of a version that this program does not know.
         """
         if kind not in KINDS or not _KEY.fullmatch(key):
             raise StoreError(f"not a record's name: {kind}/{key}", where=str(self.root))
@@ -86,12 +86,10 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot be read ({error.strerror})", where=place) from error
         try:
-            value = json.loads(raw)
-            newer = isinstance(value, dict) and _is_newer(value.get("schema_version"))
-            record = Record.from_json(value, where=place)
-        except (ValueError, RecursionError, StoreError) as error:
-            if isinstance(error, StoreError) and newer:
-                raise
+            record = Record.from_json(json.loads(raw), where=place)
+        except OtherVersion:
+            raise
+        except (ValueError, RecursionError, StoreError):
             self._set_aside(Path(place))
             return None
         if (record.kind, record.key) != (kind, key):
@@ -294,12 +292,6 @@ def folder_digest(folder: Path) -> str:
     if not listing:
         raise ArtifactError("an artifact without files", where=str(folder))
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-
-
-def _is_newer(version: object) -> bool:
-    from bench.records import SCHEMA_VERSION
-
-    return isinstance(version, int) and version > SCHEMA_VERSION
 
 
 def _plain(value: Any) -> Any:

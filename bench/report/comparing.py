@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.report import formats, lineage
 from bench.report.machines import differing, machines
+from bench.report.made_otherwise import made_otherwise
 from bench.report.metrics import METRICS, RESOURCES
 from bench.report.read import BASELINE, Cell, SweepData, read_sweep
 from bench.report.scores import Scores
@@ -166,6 +167,8 @@ def _differences(old: _Run, new: _Run, result: Comparison) -> None:
         )
     if old.sweeps and new.sweeps and (told := _other_versions(old, new)):
         result.statements.append(f"Other versions: {told}.")
+    if told := made_otherwise(old.cells, new.cells):
+        result.statements.append(f"Made otherwise: {told}.")
     if not (old.sweeps and new.sweeps):
         result.statements.append(
             "Without the records of both runs machines cannot be told apart and accuracy is not paired."

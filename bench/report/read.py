@@ -63,6 +63,13 @@ class Outcome:
 OK = Outcome("ok", "")
 
 
+def fell(step: str, record: Record) -> Outcome:
+    """Of a record that is not ok: `step: what is wrong. How to mend it.`, whose two lines become one."""
+    what, _, mend = (record.reason or record.status).rpartition("\n  ")
+    stop = "" if what.endswith((".", ":", "!", "?")) else "."
+    return Outcome(record.status, f"{step}: {what}{stop} {mend}" if what else f"{step}: {mend}")
+
+
 @dataclass(eq=False)
 class Cell:
     """One cell of the manifest with its records; None where a record is not (yet) there."""
@@ -116,8 +123,7 @@ class Cell:
                 # A cell that was never meant to be built says so; otherwise its turn has not come.
                 return Outcome("skipped", str(self.entry.get("skipped") or NOT_RUN))
             if record.status != "ok":
-                step = record.task.get("step", "build")
-                return Outcome(record.status, f"{step}: {record.reason or record.status}")
+                return fell(str(record.task.get("step", "build")), record)
         return OK
 
     @cached_property
@@ -131,7 +137,7 @@ class Cell:
         if self.evaluate is None:
             return Outcome("skipped", NOT_RUN)
         if self.evaluate.status != "ok":
-            return Outcome(self.evaluate.status, f"evaluate: {self.evaluate.reason or self.evaluate.status}")
+            return fell("evaluate", self.evaluate)
         return OK
 
 

@@ -14,7 +14,7 @@ from bench.errors import StoreError
 from bench.report import board, fpga
 from bench.report.fpga import MEASURED
 from bench.report.metrics import COLUMNS, METRICS, SIZE_FACTS, scope_order
-from bench.report.read import BASELINE, Cell, Outcome, SweepData, read_sweep, sweep_names, uncollected
+from bench.report.read import BASELINE, Cell, Outcome, SweepData, fell, read_sweep, sweep_names, uncollected
 from bench.report.scores import Scores
 from bench.report.seeds import Interval, mean_interval, paired_interval
 from bench.timing.intervals import paired_difference, wilson
@@ -220,7 +220,7 @@ def _latency_outcome(data: SweepData, cell: Cell) -> Outcome:
     records = data.rounds.get(cell.measure_keys, [])
     for record in records:
         if record.status != "ok":
-            return Outcome(record.status, f"measure: {record.reason or record.status}")
+            return fell("measure", record)
         entry = record.result.get("entries", {}).get(cell.variant)
         if entry and entry.get("error"):
             return Outcome("failed", f"measure: {entry['error']}")

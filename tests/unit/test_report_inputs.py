@@ -152,23 +152,41 @@ def test_a_record_of_a_newer_version_stops_no_report(tmp_path: Path, kind: str) 
     assert before == {path: path.read_bytes() for path in records(tmp_path, kind)}
 
 
-def test_an_old_record_is_read_beside_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record of schema 0 with a way to lift it, and one without."""
+def test_old_records_are_read_beside_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of the version before with a way to lift them, then without one."""
     import bench.records
 
     def lift(value: dict[str, Any]) -> dict[str, Any]:
-        return {**value, "result": value["outcome"], "schema_version": 1}
+        return {**value, "result": value["outcome"], "schema_version": SCHEMA_VERSION + 1}
 
     def lower(value: dict[str, Any]) -> None:
-        value["outcome"], value["schema_version"] = value.pop("result"), 0
+        value["outcome"] = value.pop("result")
 
     build(tmp_path, variants=FEW, seeds=(0,), targets=("tflite",), items=50)
     plain = frame(tmp_path)
-    for path in records(tmp_path, "evaluate")[:2]:
-        bend(path, lower)
-    monkeypatch.setitem(bench.records.UPGRADES, 0, lift)
+    monkeypatch.setattr(bench.records, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setitem(bench.records.UPGRADES, SCHEMA_VERSION, lift)
+    old = records(tmp_path, "evaluate")[:2]
+    for kind in ("build", "evaluate", "measure"):
+        for path in records(tmp_path, kind):
+            bend(path, lower if path in old else newer)
     assert frame(tmp_path).equals(plain)
     outputs(tmp_path)
+    monkeypatch.delitem(bench.records.UPGRADES, SCHEMA_VERSION)
+    accuracy = frame(tmp_path).query("metric == 'accuracy' and seed == seed")
+    assert sorted(accuracy["status"]) == ["failed", "failed", "ok"]
+    for name, text in outputs(tmp_path).items():
+        assert f"too old to be read (schema {SCHEMA_VERSION})" in " ".join(text.split()), name
+    assert len(records(tmp_path, "evaluate")) == 3, "what is old is not damaged, and stays"
+
+
+def test_what_is_wrong_and_how_to_mend_it_are_two_sentences(tmp_path: Path) -> None:
+    reasons = {"fiq": "it takes 26 minutes\n  Prune more.", "pruned": "It broke!\n  Mend it."}
+    build(tmp_path, variants=FEW, failed=reasons, seeds=(0,), targets=("tflite",), items=50)
+    for name, text in outputs(tmp_path).items():
+        told = " ".join(text.replace("\\", "").split())
+        assert "it takes 26 minutes. Prune more." in told, name
+        assert "It broke! Mend it." in told, name
 
 
 DAMAGE: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench import records
-from bench.errors import ArtifactError, StoreError
+from bench.errors import ArtifactError, OtherVersion, StoreError
 from bench.records import Record
 from bench.store import Store
 
@@ -273,4 +273,8 @@ def test_upgrades_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch, store
     found = store.read(old["kind"], old["key"])
     assert found is not None and found.reason == "lifted twice" and found.schema_version == 3
     monkeypatch.setattr(records, "UPGRADES", {})
-    assert store.read(old["kind"], old["key"]) is None  # no way to read it: set aside
+    with pytest.raises(OtherVersion, match=r"too old to be read \(schema 1\)\n.*another results folder"):
+        store.read(old["kind"], old["key"])
+    assert path.exists(), "what is old is not damaged, and stays"
+    path.write_text(json.dumps({**old, "schema_version": 0}))  # there has been no such version
+    assert store.read(old["kind"], old["key"]) is None and not path.exists()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.report.metrics import COST, HARDWARE, LINKS, PLACED, STAGES, scope_order
@@ -241,16 +243,25 @@ def role(variant: str) -> str:
     return "student" if variant.startswith("distilled") else ""
 
 
-def pareto(points: list[tuple[str, float, float]]) -> set[str]:
-    """Names on the front of (name, cost, gain): none costs less and gains as much, or gains more
-    at the same cost."""
+#: a share of a cost that is no difference on a front: gzip gives so many bytes more or less by chance
+SAME_COST = 0.01
+
+
+def pareto(points: list[tuple[str, float, float]], same: float = 0.0) -> set[str]:
+    """Names on the front of (name, cost, gain): none gains more at the same cost or less, or as much at less.
+
+    Args:
+        same: costs that differ by no more than this share are the same.
+    """
+    ordered = sorted(points, key=lambda point: point[1])
+    costs = [cost for _, cost, _ in ordered]
+    best = list(accumulate((gain for *_, gain in ordered), max))  # of all that cost as much or less
     front: set[str] = set()
-    best = -math.inf
-    last: tuple[float, float] | None = None
-    for name, cost, gain in sorted(points, key=lambda point: (point[1], -point[2])):
-        if gain > best or (cost, gain) == last:
+    for name, cost, gain in ordered:
+        here = best[bisect_right(costs, cost * (1 + same)) - 1]
+        cheaper = bisect_left(costs, cost / (1 + same))
+        if gain >= here and (cheaper == 0 or gain > best[cheaper - 1]):
             front.add(name)
-            best, last = gain, (cost, gain)
     return front
 
 
@@ -265,14 +276,18 @@ def size_front(view: ModelView) -> set[str]:
     sizes = dict(view.known(target, "gzip_bytes"))
     scored = dict(view.known(target, "accuracy"))
     return pareto(
-        [(v, sizes[v].value, scored[v].value) for v in candidates(view) if v in sizes and v in scored]
+        [(v, sizes[v].value, scored[v].value) for v in candidates(view) if v in sizes and v in scored],
+        SAME_COST,
     )
 
 
 def latency_front(view: ModelView, target: str, scope: str) -> set[str]:
-    """Pareto members of accuracy against latency; only numbers whose verdict is ok take part."""
+    """Pareto members of accuracy against latency; only numbers whose verdict is ok take part, and what is
+    within the A/A gap is no difference."""
+    gap = view.noise(target, scope)
     scored = dict(view.known(target, "accuracy"))
     times = {v: n for v, n in view.known(target, "latency_p50", scope) if n.scope == scope and not n.verdict}
     return pareto(
-        [(v, times[v].value, scored[v].value) for v in candidates(view) if v in times and v in scored]
+        [(v, times[v].value, scored[v].value) for v in candidates(view) if v in times and v in scored],
+        max(SAME_COST, gap) if math.isfinite(gap) else SAME_COST,
     )

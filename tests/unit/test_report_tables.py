@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from bench.report.notes import notes
 from bench.report.read import read_sweep
 from bench.report.tables import MAIN, Table, comparison
 from bench.report.text import display_width, escape_markdown, markdown
-from bench.report.view import ModelView, pareto, size_front, views
+from bench.report.view import ModelView, latency_front, pareto, size_front, views
 from tests.synthetic import KINDS, Kind, build
 
 
@@ -99,6 +100,38 @@ def test_pareto() -> None:
     ]
     assert pareto(points) == {"a", "b", "twin"}
     assert pareto([]) == set()
+
+
+def test_costs_that_hardly_differ_are_the_same_on_a_front() -> None:
+    # Nine students of one size: some bytes after gzip more or less make none of them the smallest.
+    points = [("a", 1000.0, 0.90), ("b", 1004.0, 0.91), ("c", 1008.0, 0.905), ("big", 2000.0, 0.91)]
+    assert pareto(points) == {"a", "b"}
+    assert pareto(points, 0.01) == {"b"}
+    assert pareto([("a", 1000.0, 0.9), ("b", 1004.0, 0.9)], 0.01) == {"a", "b"}
+    assert pareto([("a", 1000.0, 0.9), ("b", 1011.0, 0.91)], 0.01) == {"a", "b"}
+    # Along a front, as its line is drawn, what costs more gains no less.
+    rng = random.Random(0)
+    for _ in range(200):
+        many = [(str(n), rng.uniform(1, 1.2), rng.randint(0, 30) / 30) for n in range(20)]
+        front = sorted((cost, gain) for name, cost, gain in many if name in pareto(many, 0.05))
+        assert front and [gain for _, gain in front] == sorted(gain for _, gain in front)
+
+
+def test_fronts_do_not_tell_apart_what_is_noise(tmp_path: Path) -> None:
+    kinds = {
+        "baseline": KINDS["baseline"],
+        "same_size": replace(KINDS["baseline"], accuracy=0.02, gzip=1.004),
+    }
+    build(tmp_path, variants=kinds, seeds=(0,))
+    view = views(frame(tmp_path))[0]
+    assert size_front(view) == {"same_size"}
+    slower = replace(KINDS["baseline"], accuracy=0.02, time=1.03)
+    both = {"baseline": KINDS["baseline"], "slower": slower}
+    build(tmp_path / "b", variants=both, seeds=(0,), noise=0.03)
+    view = views(frame(tmp_path / "b"))[0]
+    times = dict(view.known("tflite", "latency_p50", "invoke"))
+    assert 1.015 < times["slower"].value / times["baseline"].value < 1 + view.noise("tflite", "invoke")
+    assert latency_front(view, "tflite", "invoke") == {"slower"}
 
 
 def test_rows_are_the_variants_in_order(view: ModelView) -> None:

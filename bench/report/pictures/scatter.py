@@ -14,7 +14,7 @@ from bench.report.pictures.labels import shortened
 from bench.report.pictures.placing import Area, Places
 from bench.report.pictures.style import INK, Plan, accuracy_label, clean, log_ticks, look, panel, slug
 from bench.report.read import BASELINE
-from bench.report.view import ModelView, Number, candidates, latency_front, pareto
+from bench.report.view import SAME_COST, ModelView, Number, candidates, latency_front, pareto
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,7 +166,9 @@ def _caption(data: Scatter) -> str:
 def _cheapest(view: ModelView, points: list[Point]) -> set[str]:
     """Pareto members of accuracy against cost."""
     deployable = candidates(view)
-    return pareto([(p.name, p.cost.value, p.accuracy.value) for p in points if p.name in deployable])
+    return pareto(
+        [(p.name, p.cost.value, p.accuracy.value) for p in points if p.name in deployable], SAME_COST
+    )
 
 
 def _points(view: ModelView, target: str, metric: str, scope: str) -> list[Point]:

@@ -559,7 +559,7 @@ def test_plain_lines_of_a_run(store: Store, capsys: pytest.CaptureFixture[str]) 
     chains = {"baseline": Chain((toy.step("train"),)), "bad": Chain((toy.step("train", fault="error"),))}
     run_sweep(toy.sweep(chains, seeds=1, protocol=OFF), store, reporter=PlainReporter(), engine=Inline())
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("toy: 4 tasks to run, 0 done already, about ")
+    assert lines[0].startswith("toy: 4 tasks to run, 0 done already")
     assert any("FAILED: the toy is broken" in line for line in lines)
     assert any("evaluate bad on toy: SKIPPED: needs " in line for line in lines)
     assert any(line.startswith("toy: 3 tasks run, 0 done already, 1 failed, 1 skipped") for line in lines)

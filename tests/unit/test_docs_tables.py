@@ -9,7 +9,9 @@ import pytest
 
 from bench import report
 from bench.cells import StepSpec
+from bench.report.headline import headlines
 from bench.report.metrics import COLUMN_DOCS, markdown_table
+from bench.report.view import views
 from bench.variants import VARIANTS, NotApplicable, Variant
 
 ROOT = Path(__file__).parents[2]
@@ -74,3 +76,9 @@ def test_the_readmes_tables_are_those_of_the_committed_records(table: str) -> No
     frame = report.frame(ROOT / "results" / "reference", sweep[1])
     shown = [report.comparison_table(frame, width=width) for width in (100, 111)]
     assert body in shown[0] or body in shown[1], shown[0]
+
+
+def test_the_readmes_headline_is_that_of_the_committed_records() -> None:
+    (view, _) = views(report.frame(ROOT / "results" / "reference", "fashion_mnist"))
+    (line,) = headlines(view)
+    assert f"“{line}”" in " ".join(README.split())

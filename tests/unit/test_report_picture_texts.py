@@ -12,7 +12,7 @@ import pytest
 from bench.report import pictures
 from bench.report.pictures import labels
 from bench.report.pictures.labels import legend_room, shortened
-from bench.report.pictures.placing import Places, distance, overlap
+from bench.report.pictures.placing import SIZE, Places, distance, overlap, width
 from bench.report.pictures.style import STYLE, WIDTH, Plan, draw
 from bench.report.read import read_sweep
 from bench.report.tidy import sweep_frame
@@ -153,23 +153,45 @@ class TestPlaces:
     FRAME = (0.0, 0.0, 400.0, 300.0)
 
     def places(self, spots: list[tuple[float, float]]) -> Places:
-        return Places(spots, [(x - 5, y - 5, x + 5, y + 5) for x, y in spots], self.FRAME, 1.0)
+        return Places(spots, [], self.FRAME, 1.0)
 
     def test_a_lonely_name_stands_beside_its_point(self) -> None:
-        place = self.places([(200, 150)]).find("qap", (200, 150))
+        place = self.places([(200, 150)]).find(width("qap", False), (200, 150))
         assert place.line is None and place.side == "left" and place.area[0] == 207
 
     def test_a_name_is_nearer_to_its_own_point_or_has_a_line(self) -> None:
         spots = [(200.0 + 9 * n, 150.0 + (n % 2)) for n in range(6)]
         places = self.places(spots)
-        found = {spot: places.find("variant", spot) for spot in spots}
+        found = {spot: places.find(34.0, spot) for spot in spots}
         for spot, place in found.items():
             others = min(distance(place.area, other) for other in spots if other != spot)
             assert place.line is not None or distance(place.area, spot) < others
         areas = [place.area for place in found.values()]
         assert not any(overlap(a, b) for n, a in enumerate(areas) for b in areas[:n])
 
+    @pytest.mark.parametrize("weight", ["normal", "bold"])
+    @pytest.mark.parametrize("name", ["qap", "pruned[sparsity=0.5]", "illi", "mmmm", "né ↓ 85.7 %"])
+    def test_the_width_of_a_name_is_that_of_its_letters(self, name: str, weight: str) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(dpi=72)
+        text = figure.text(0, 0, name, fontsize=SIZE, fontweight=weight)
+        drawn = text.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width
+        assert width(name, weight == "bold") == pytest.approx(drawn, rel=0.05, abs=2)
+
+    def test_a_letter_that_the_font_lacks_is_as_wide_as_it_is_high(self) -> None:
+        assert width("名前", False) == 2 * SIZE
+
+    def test_a_name_covers_a_bar_rather_than_a_name(self) -> None:
+        places = self.places([(200, 150), (250, 150)])
+        places.taken.append((196.0, 0.0, 204.0, 300.0))
+        first = places.find(60.0, (200, 150))
+        second = places.find(60.0, (250, 150))
+        assert overlap(first.area, second.area) == 0
+        assert not any(overlap(place.area, mark) for place in (first, second) for mark in places.marks)
+
     def test_at_the_edge_a_name_stays_inside(self) -> None:
         for spot in ((398.0, 150.0), (2.0, 150.0), (200.0, 299.0), (399.0, 299.0)):
-            area = self.places([spot]).find("a_variant", spot).area
+            area = self.places([spot]).find(45.0, spot).area
             assert area[0] >= 0 and area[1] >= 0 and area[2] <= 400 and area[3] <= 300

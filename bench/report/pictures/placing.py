@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 #: left, bottom, right, top
@@ -18,6 +19,10 @@ BETWEEN = tuple((right, up) for right in (0.5, -0.5) for up in (1.0, -1.0)) + tu
 )
 #: What it costs to stand as near to another point as to one's own, partly outside, across a line.
 RIVAL, OUTSIDE, ACROSS = 60.0, 50.0, 12.0
+#: What it costs more to cover a name or a mark than to cover a bar; half the width of a mark, in points.
+HIDDEN, MARK = 8.0, 5.0
+#: Points: size of the names' type, the height that a line of it takes, and what is left free beside a name.
+SIZE, TALL, GAP = 8.0, 9.5, 4.0
 #: Points of a line that are looked at.
 STEPS = tuple(k / 8 for k in range(1, 9))
 
@@ -36,7 +41,8 @@ class Places:
 
     Attributes:
         spots: all points; a name goes nearer to its own than to any other.
-        taken: marks and bars, then names.
+        taken: bars, then names.
+        marks: the areas of all marks.
         frame: what names should not leave.
         unit: pixels of a point (1/72 inch).
     """
@@ -47,15 +53,20 @@ class Places:
     unit: float
     names: list[Area] = field(default_factory=list)
     lines: list[Spot] = field(default_factory=list)
+    marks: list[Area] = field(init=False)
 
-    def find(self, name: str, spot: Spot) -> Place:
-        """The best place for a name that is left, which is taken then."""
+    def __post_init__(self) -> None:
+        half = MARK * self.unit
+        self.marks = [(x - half, y - half, x + half, y + half) for x, y in self.spots]
+
+    def find(self, width: float, spot: Spot) -> Place:
+        """The best place that is left for a name so many pixels wide, which is taken then."""
         best: tuple[float, Place] | None = None
         for reach in REACHES:
             if best is not None and best[0] <= 3 * reach:
                 break
             for way in SIDES if reach <= NEAR else SIDES + BETWEEN:
-                found = self._try(name, spot, reach, way)
+                found = self._try(width, spot, reach, way)
                 if best is None or found[0] < best[0]:
                     best = found
         assert best is not None
@@ -66,9 +77,9 @@ class Places:
             self.lines += _steps(spot, place.line)
         return place
 
-    def _try(self, name: str, spot: Spot, reach: float, way: tuple[float, float]) -> tuple[float, Place]:
+    def _try(self, wide: float, spot: Spot, reach: float, way: tuple[float, float]) -> tuple[float, Place]:
         (x, y), (right, up), unit = spot, way, self.unit
-        wide, tall = 4.9 * unit * len(name), 9.5 * unit
+        tall = TALL * unit
         dx, dy = right * reach * unit, up * reach * unit
         left = x + dx - (0 if right > 0 else wide if right < 0 else wide / 2)
         low = y + dy - (tall / 2 if abs(up) < 1 else 0 if up > 0 else tall)
@@ -77,12 +88,29 @@ class Places:
         rivals = sum(distance(area, other) < own for other in self.spots if other != spot)
         line = None if reach <= NEAR and not rivals else (x + dx * 0.92, y + dy * 0.92)
         cost = 3 * reach + OUTSIDE * _outside(area, self.frame) + RIVAL * unit * rivals
-        cost += sum(overlap(area, other) for other in self.taken)
+        cost += sum(overlap(area, other) for other in (*self.taken, *self.marks))
+        cost += HIDDEN * sum(overlap(area, other) for other in (*self.names, *self.marks))
         across = sum(_inside(area, step) for step in self.lines)
         if line is not None:
             across += sum(_inside(other, step) for step in _steps(spot, line) for other in self.names)
         side = "left" if right > 0 else "right" if right < 0 else "center"
         return cost + ACROSS * unit * across, Place(area, side, line)
+
+
+@cache
+def _advance(letter: str, bold: bool) -> float:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    font = get_font(findfont(FontProperties(weight="bold" if bold else "normal")))
+    if not font.get_char_index(ord(letter)):
+        return SIZE  # left to the reader's fonts
+    font.set_size(SIZE, 72)
+    return float(font.load_char(ord(letter)).linearHoriAdvance) / 65536
+
+
+def width(name: str, bold: bool) -> float:
+    """Of a name, in points."""
+    return sum(_advance(letter, bold) for letter in name)
 
 
 def distance(area: Area, spot: Spot) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.report import formats
 from bench.report.metrics import METRICS
 from bench.report.pictures.labels import shortened
-from bench.report.pictures.placing import Area, Places
+from bench.report.pictures.placing import GAP, SIZE, Area, Places, width
 from bench.report.pictures.style import INK, Plan, accuracy_label, clean, log_ticks, look, panel, slug
 from bench.report.read import BASELINE
 from bench.report.view import SAME_COST, ModelView, Number, candidates, latency_front, pareto
@@ -282,7 +282,7 @@ def _labels(
     spots = axes.transData.transform([place for _, place in kept])
     box = axes.get_window_extent()
     unit = figure.dpi / 72
-    taken: list[Area] = [(x - 5 * unit, y - 5 * unit, x + 5 * unit, y + 5 * unit) for x, y in spots]
+    taken: list[Area] = []
     for point, (x, _) in zip(points, spots, strict=True):
         if point.name in data.below:
             continue
@@ -306,14 +306,15 @@ def _labels(
         name = shortened(clean(point.name), LETTERS)
         if point.name in data.below:
             name += f" ↓ {100 * point.accuracy.value:.1f} %"
-        area, side, line_end = free.find(name, (x, y))
+        bold = point.name in data.front
+        area, side, line_end = free.find((width(name, bold) + GAP) * unit, (x, y))
         at = (area[0] if side == "left" else area[2] if side == "right" else x, (area[1] + area[3]) / 2)
         axes.text(
             *(*axes.transData.inverted().transform(at), name),
             ha=side,
             va="center",
-            fontsize=8,
-            fontweight="bold" if point.name in data.front else "normal",
+            fontsize=SIZE,
+            fontweight="bold" if bold else "normal",
             zorder=5,
         )
         if line_end is not None:

@@ -234,18 +234,33 @@ def _check_target(options: dict[str, Any]) -> None:
         raise ConfigError(first["msg"], where=f"--{first['loc'][0]}") from error
 
 
+#: characters of a folder's name that are shown of longer ones, such as digests
+FOLDER = 10
+
+
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Short and unique: the file's name where no other has it, else its path, else with a number."""
+    """Short and unique: as much of each path's end as tells it from the others, else with a number."""
     names: list[str] = []
     for path in paths:
-        alone = sum(other.name == path.name for other in paths) == 1
-        name = base = path.name if alone else str(path)
+        others = [other for other in paths if other != path]
+        parts = 1
+        while parts < len(path.parts) and any(o.parts[-parts:] == path.parts[-parts:] for o in others):
+            parts += 1
+        folders, file = path.parts[-parts:-1], path.name
+        name = base = "/".join([*folders, file])
+        short = "/".join([*(f if len(f) <= 2 * FOLDER else f[:FOLDER] + "…" for f in folders), file])
+        if not any(o.parts[-1] == file and _begin(o, parts) == _begin(path, parts) for o in others):
+            name = base = short
         count = 1
         while name in names:
             count += 1
             name = f"{base} #{count}"
         names.append(name)
     return names
+
+
+def _begin(path: Path, parts: int) -> tuple[str, ...]:
+    return tuple(folder[:FOLDER] for folder in path.parts[-parts:-1])
 
 
 def _inspect(

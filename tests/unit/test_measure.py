@@ -320,7 +320,16 @@ def test_reasons_are_told_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_names_are_short_and_unique(tmp_path: Path) -> None:
     a, b, c = Path("x/net.tflite"), Path("y/net.tflite"), Path("z/other.tflite")
     assert measure._names([a, b, c]) == ["x/net.tflite", "y/net.tflite", "other.tflite"]
-    assert measure._names([c, c]) == ["z/other.tflite", "z/other.tflite #2"]
+    assert measure._names([c, c]) == ["other.tflite", "other.tflite #2"]
+    # Of artifacts, whose folders are digests, the beginning is enough, unless it is not.
+    folder = Path("results/artifacts")
+    digests = ["a2c80ddaa2c8" + "e" * 52, "77bf4df27db4" + "a" * 52]
+    both = [folder / digest / "model.tflite" for digest in digests]
+    assert measure._names(both) == ["a2c80ddaa2…/model.tflite", "77bf4df27d…/model.tflite"]
+    near = [folder / ("a" * 63 + last) / "model.tflite" for last in "01"]
+    assert measure._names(near) == [f"{'a' * 63}{last}/model.tflite" for last in "01"]
+    deep = [Path("x/1/net.tflite"), Path("y/1/net.tflite"), Path("net.tflite")]
+    assert measure._names(deep) == ["x/1/net.tflite", "y/1/net.tflite", "net.tflite"]
 
 
 def test_floats_travel_bit_for_bit() -> None:

@@ -86,24 +86,26 @@ def test_more_multipliers_and_fewer_registers_take_fewer_cycles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sweep", "model", "cells", "seconds"),
+    ("sweep", "model", "style", "cells", "seconds"),
     [
-        ("digits", "digits_mlp", 7, 60),
-        ("digits_rtl", "digits_mlp", 11, 60),
-        ("rtl_models", "jet_mlp_generated", 4, 120),
+        ("digits", "digits_mlp", "sequential", 7, 60),
+        ("digits_rtl", "digits_mlp", "sequential", 11, 60),
+        ("digits_rtl", "digits_mlp", "parallel", 9, 60),
+        ("rtl_models", "jet_mlp_generated", "sequential", 4, 120),
+        ("rtl_models", "jet_mlp_generated", "parallel", 3, 300),
     ],
 )
-def test_how_long_designs_in_style_sequential_took(
-    sweep: str, model: str, cells: int, seconds: float
-) -> None:
+def test_how_long_designs_took(sweep: str, model: str, style: str, cells: int, seconds: float) -> None:
     """Verilog, its simulation and synthesis, by their records."""
     manifest = json.loads((REFERENCE / "sweeps" / f"{sweep}.json").read_text(encoding="utf-8"))
     records = {path.stem: path for path in (REFERENCE / "records" / "build").rglob("*.json")}
     took = []
     for cell in manifest["cells"]:
-        sequential = cell["target"] == "rtl" and "parallel" not in cell["target_label"]
-        if cell["model"] != model or not sequential or not cell["build_keys"]:
+        wanted = cell["target"] == "rtl" and ("parallel" in cell["target_label"]) == (style == "parallel")
+        if cell["model"] != model or not wanted or not cell["build_keys"]:
             continue
+        if not all(key in records for key in cell["build_keys"]):
+            continue  # refused: too large
         made = [json.loads(records[key].read_bytes()) for key in cell["build_keys"]]
         steps = [one for one in made if one["task"]["step"] in ("to_rtl", "synthesize_rtl")]
         assert len(steps) == 2

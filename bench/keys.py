@@ -15,10 +15,12 @@ from typing import Any
 
 from bench import fingerprint
 from bench.cells import Protocol
+from bench.core import code
 from bench.registry import DATASETS, MODELS, STEPS, TARGETS
 
 #: raised when the meaning of a key's fields changes
 KEY_VERSION = 1
+SCORING, TIMING = "bench.scoring.accuracy:evaluate", "bench.timing.rounds:run_round"
 
 
 def canonical(value: Any) -> str:
@@ -71,7 +73,7 @@ def evaluate_key(
             "kind": "evaluate",
             "dataset": dataset_identity(MODELS.get(model).dataset),
             "target": target_identity(target),
-            "scoring": fingerprint.source("bench.scoring.accuracy"),
+            "scoring": code.identity(SCORING),
             "options": options,
             "artifact": artifact,
             "seed": seed,
@@ -98,7 +100,7 @@ def measure_key(
             "kind": "measure",
             "dataset": dataset_identity(MODELS.get(model).dataset),
             "target": target_identity(target),
-            "timing": fingerprint.source("bench.timing.rounds"),
+            "timing": code.identity(TIMING),
             "options": options,
             "protocol": asdict(protocol),
             "round": number,
@@ -111,7 +113,7 @@ def measure_key(
 
 @cache
 def dataset_identity(name: str) -> str:
-    source = fingerprint.source(DATASETS.place(name).partition(":")[0])
+    source = code.identity(DATASETS.place(name))
     return digest({"v": KEY_VERSION, "dataset": name, "digest": DATASETS.get(name).digest, "source": source})
 
 
@@ -121,7 +123,7 @@ def model_identity(name: str) -> str:
     return digest(
         {
             "model": name,
-            "source": fingerprint.source(MODELS.place(name).partition(":")[0]),
+            "source": code.identity(MODELS.place(name)),
             "dataset": dataset_identity(model.dataset),
             # Also in the source, unless a plugin computes them.
             "budgets": [asdict(model.budget), asdict(model.finetune)],
@@ -132,12 +134,12 @@ def model_identity(name: str) -> str:
 
 @cache
 def step_identity(name: str) -> str:
-    source = fingerprint.source(STEPS.place(name).partition(":")[0])
+    source = code.identity(STEPS.place(name))
     return digest({"step": name, "source": source, "versions": fingerprint.versions(STEPS.get(name).needs)})
 
 
 @cache
 def target_identity(name: str) -> str:
-    source = fingerprint.source(TARGETS.place(name).partition(":")[0])
+    source = code.identity(TARGETS.place(name))
     versions = fingerprint.versions(TARGETS.get(name).modules)
     return digest({"target": name, "source": source, "versions": versions})

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from bench.fingerprint import lacking, source, version
+from bench.core import code
+from bench.fingerprint import lacking, version
 from bench.steps.base import Check, Step, StepContext, StepOutcome, StepParams
 from bench.steps.to_rtl import DESCRIPTION
 from targets.fpga.flow import machine_memory
@@ -46,7 +47,7 @@ class SynthesizeRtl(Step):
     limits = ("time_limit_s", "memory_limit_gb")
 
     def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        child = source("targets.fpga.rtl.synthesis_child")  # a program of its own, which nothing imports
+        child = code.identity("targets.fpga.rtl.synthesis_child")  # a program of its own
         return {"pyosys": version("pyosys"), "child": child}
 
     def unavailable(self, params: Mapping[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from bench.cells import StepSpec
+from bench.core import code
 from bench.errors import ConfigError, Unavailable
 from targets.base import Runner, Target, TargetOptions
 from targets.pynq.environment import board_python
@@ -26,7 +27,16 @@ VERSION = 1
 NO_PROCESSOR = (
     "the emulated board has no processor of its own: how long its ARM cores would take is not known"
 )
-HERE = Path(__file__).resolve().parent
+#: what runs on a board, and what stands in for one
+AGENT = ("targets.pynq.agent",)
+EMULATED = (
+    *AGENT,
+    *(
+        f"targets.pynq.emulated.{name}"
+        for name in ("clocks", "device", "fabric", "faults", "hwh", "kernels", "machine", "rtl")
+    ),
+    "targets.pynq.emulated",
+)
 
 
 class BoardOptions(TargetOptions):
@@ -74,14 +84,11 @@ class OnBoard(Target):
 
     def identity(self, options: dict[str, Any]) -> dict[str, Any]:
         board = _board(options)
-        files = [HERE / "agent.py"]
-        if board.emulated:
-            files += sorted((HERE / "emulated").glob("*.py"))
         return {
             "version": VERSION,
             "board": [board.name, board.board, board.part, board.emulated],
             "protocol": protocol(options["preset"]),
-            "agent": _digest(tuple(files)),
+            "agent": code.identity(*(EMULATED if board.emulated else AGENT)),
         }
 
     def open(self, artifact: Path, options: Any = None) -> Runner:

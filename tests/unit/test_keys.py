@@ -1,10 +1,8 @@
-"""Keys: what changes them and what does not; fingerprints of source."""
+"""Keys: what changes them and what does not; versions of packages."""
 
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,98 +71,6 @@ def test_evaluation_counts_target_options_and_artifact() -> None:
         keys.evaluate_key("toy", 0, "toy", {"threads": 2}, "a"),
     }
     assert len(found) == 3
-
-
-PLUGIN = '''
-"""Doc."""
-from plug.helper import factor
-from . import other
-
-
-def double(x):
-    """Doubles."""
-    return x * factor  # twice
-'''
-
-
-class Plugin:
-    """A package whose sources a test changes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "plug"
-        self.folder.mkdir()
-        self.write("__init__", "")
-        self.write("step", PLUGIN)
-        self.write("helper", "factor = 2\n")
-        self.write("other", "import json\n")
-        self.write("stranger", "x = 1\n")
-
-    def write(self, name: str, text: str) -> str:
-        (self.folder / f"{name}.py").write_text(text)
-        for cached in (fingerprint.source, fingerprint._parsed):
-            cached.cache_clear()
-        importlib.invalidate_caches()
-        return fingerprint.source("plug.step") if (self.folder / "step.py").exists() else ""
-
-
-@pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugin]:
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield Plugin(tmp_path)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "plug"]:
-        del sys.modules[name]
-    fingerprint.source.cache_clear()
-    fingerprint._parsed.cache_clear()
-
-
-def test_fingerprint_ignores_comments_docstrings_and_layout(plugin: Plugin) -> None:
-    before = fingerprint.source("plug.step")
-    text = PLUGIN.replace("Doubles.", "Other words.").replace("  # twice", "").replace('"""Doc."""', "")
-    assert plugin.write("step", text.replace("x * factor", "(x *\n        factor)")) == before
-
-
-@pytest.mark.parametrize("module", ["step", "helper", "other"])
-def test_fingerprint_follows_imports(plugin: Plugin, module: str) -> None:
-    before = fingerprint.source("plug.step")
-    text = (plugin.folder / f"{module}.py").read_text()
-    assert plugin.write(module, text + "\nchanged = 1\n") != before
-
-
-def test_fingerprint_leaves_out_what_is_not_imported(plugin: Plugin) -> None:
-    before = fingerprint.source("plug.step")
-    assert plugin.write("stranger", "x = 2\n") == before
-
-
-def test_fingerprint_of_a_body_that_is_only_a_docstring(plugin: Plugin) -> None:
-    assert plugin.write("step", 'class A:\n    """One."""\n') == plugin.write(
-        "step", 'class A:\n    """Two."""\n'
-    )
-
-
-def test_a_steps_fingerprint_covers_shared_training_code_but_not_the_store() -> None:
-    fingerprint.source("bench.steps.train")
-    seen = _reached("bench.steps.train")
-    assert "bench.steps.training" in seen and "bench.keras_env" in seen
-    assert not seen & {"bench.store", "bench.records", "bench.errors", "bench.steps.base"}
-
-
-def _reached(module: str) -> set[str]:
-    from unittest import mock
-
-    asked: set[str] = set()
-    parsed = fingerprint._parsed
-
-    def spy(name: str) -> tuple[str, tuple[str, ...]] | None:
-        found = parsed(name)
-        if found is not None:
-            asked.add(name)
-        return found
-
-    fingerprint.source.cache_clear()
-    with mock.patch.object(fingerprint, "_parsed", spy):
-        fingerprint.source(module)
-    fingerprint.source.cache_clear()
-    return asked
 
 
 def test_versions_by_import_name() -> None:

@@ -20,6 +20,7 @@ import pytest
 from bench import keys
 from bench.board_run import run_on_board
 from bench.config.loader import parse_sweep
+from bench.core import code
 from bench.errors import ConfigError, StepError, Unavailable
 from bench.plan import make_plan
 from bench.records import Record
@@ -143,7 +144,10 @@ def test_the_key_knows_board_protocol_and_agent(monkeypatch: pytest.MonkeyPatch)
 
     add(Board("far", "me@there", "pynq-z2", emulated=True))
     found = {key(), key(preset="quick"), key(board="far")}
-    monkeypatch.setattr("targets.pynq.target._digest", lambda files: "another agent")
+    identity = code.identity
+    monkeypatch.setattr(
+        code, "identity", lambda *of: "another agent" if "targets.pynq.agent" in of else identity(*of)
+    )
     found.add(key())
     add(Board("far", "me@there", "zcu102", emulated=True), replace=True)
     found.add(key(board="far"))

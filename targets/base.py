@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bench.cells import StepSpec
+from bench.core.cells import StepSpec
 
 
 class TargetOptions(BaseModel):
@@ -93,7 +93,7 @@ class Target(ABC):
         return ()
 
     def board(self, options: dict[str, Any]) -> str | None:
-        """Name of the board that it runs on (`bench.board_run`); None: this machine."""
+        """Name of the board that it runs on (`bench.run.on_board`); None: this machine."""
         return None
 
     def identity(self, options: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bench.cells import StepSpec
+from bench.core.cells import StepSpec
 from targets.base import TargetOptions
 from targets.fpga.rtl.nextpnr import FABRICS, missing
 from targets.fpga.rtl_target import Rtl, RtlOptions
@@ -52,7 +52,7 @@ class Nextpnr(Rtl):
     Options: ClassVar[type[TargetOptions]] = NextpnrOptions
 
     def finish(self, options: Any) -> tuple[StepSpec, ...]:
-        from bench.steps.place_rtl import PlaceRtlParams
+        from bench.steps.hardware.place_rtl import PlaceRtlParams
 
         chosen = NextpnrOptions(**options)
         params = PlaceRtlParams(

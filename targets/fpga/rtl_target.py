@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from bench.cells import StepSpec
+from bench.core.cells import StepSpec
 from bench.errors import ArtifactError
 from bench.scoring.agreement import compare
 from targets.base import Target, TargetOptions
-from targets.fpga.csim import CsimRunner, Hls4ml, Hls4mlOptions
+from targets.fpga.hls4ml_target import CsimRunner, Hls4ml, Hls4mlOptions
 from targets.fpga.parts import BOARDS, device_of
 from targets.fpga.rtl import simulators
 
@@ -92,8 +92,8 @@ class Rtl(Target):
     modules: ClassVar[tuple[str, ...]] = ("hls4ml",)
 
     def finish(self, options: Any) -> tuple[StepSpec, ...]:
-        from bench.steps.synthesize_rtl import SynthesizeRtlParams
-        from bench.steps.to_rtl import ToRtlParams
+        from bench.steps.hardware.synthesize_rtl import SynthesizeRtlParams
+        from bench.steps.hardware.to_rtl import ToRtlParams
 
         chosen = RtlOptions(**options)
         # The estimate is of style parallel alone; the sequential one is the same for every board.

@@ -43,7 +43,7 @@ class Runner(ABC):
 
     def agreement(self) -> list[dict[str, Any]]:
         """How the outputs of the last `predict` agree with those of the networks that the artifact
-        stands for: links of a chain, each with the fields of `bench.scoring.agreement.Agreement`,
+        stands for: links of a chain, each with the fields of `bench.core.agreement.Agreement`,
         `of`, `against` and `first_layer`. Empty where the artifact says nothing of them."""
         return []
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from bench.cli.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from bench.core.cells import Sweep
 from bench.errors import BenchError, ConfigError, did_you_mean
 from bench.store.store import Store
@@ -92,6 +92,7 @@ def measure_files(
     as_json: bool,
 ) -> int:
     """Measure, with one line of progress on a terminal."""
+    from bench.cli.measure_table import render
     from bench.core.cells import Protocol
     from bench.workflows import measure_files as measure
 
@@ -109,7 +110,7 @@ def measure_files(
         progress=tell,
         timeout=timeout,
     )
-    click.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
+    click.echo(json.dumps(result.to_json(), indent=1) if as_json else render(result))
     return EXIT_FAILED if result.failed else EXIT_OK
 
 

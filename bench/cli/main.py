@@ -13,10 +13,9 @@ import click
 from bench.cli.board import board
 from bench.cli.build import build, import_build
 from bench.cli.energy import energy
+from bench.cli.exit_codes import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK
 from bench.cli.fpga import fpga
 from bench.cli.options import Seconds, load, sweep_options
-
-EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 EPILOG = """Exit codes: 0 all is well, 1 some cells (or limits) failed, 2 wrong input or nothing to run,
 130 interrupted (what was finished is kept; the same command goes on where it was)."""

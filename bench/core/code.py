@@ -24,7 +24,9 @@ from pathlib import Path
 PACKAGES = (
     "models",
     "targets",
+    "bench.core.agreement",
     "bench.core.intervals",
+    "bench.core.size",
     "bench.formats",
     "bench.objectives",
     "bench.scoring",

@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.core.size import payload_bits
 from bench.errors import ArtifactError
-from bench.scoring.size import payload_bits
 
 FILE_NAME = "model.tflite"
 Role = Literal["kernel", "bias", "parameter", "argument"]
@@ -208,22 +208,3 @@ def check_header(content: bytes, where: str) -> None:
         raise ArtifactError(f"not a TFLite file ({len(content)} bytes)", where=where)
     if content[4:8] != b"TFL3":
         raise ArtifactError("not a TFLite file (the identifier TFL3 is missing)", where=where)
-
-
-def inspect(path: Path) -> TfliteFile:
-    """Read a .tflite file (or a folder with `model.tflite`).
-
-    Raises:
-        ArtifactError: truncated, foreign or inconsistent.
-        Unavailable: no TFLite schema is installed.
-    """
-    file = find(path)
-    return inspect_bytes(file.read_bytes(), str(file))
-
-
-def inspect_bytes(content: bytes, where: str = "TFLite file") -> TfliteFile:
-    """`inspect` for a file's contents."""
-    check_header(content, where)
-    from bench.formats.tflite_reader import read
-
-    return read(content, where)

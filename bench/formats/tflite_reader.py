@@ -1,16 +1,17 @@
-"""Reads the flatbuffer of a .tflite file, as data that may be hostile. Use `bench.formats.tflite`."""
+"""Reads the flatbuffer of a .tflite file, as data that may be hostile, into `bench.formats.tflite`."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.core.size import DTYPE_BITS
 from bench.errors import ArtifactError, Unavailable
-from bench.formats.tflite import KERNEL_OPS, Operator, Role, Tensor, TfliteFile
-from bench.scoring.size import DTYPE_BITS
+from bench.formats.tflite import KERNEL_OPS, Operator, Role, Tensor, TfliteFile, check_header, find
 
 #: operators that only restore a stored constant: what they give plays the part of what they take
 _RESTORING = ("DEQUANTIZE", "DENSIFY")
@@ -19,8 +20,25 @@ _PARAMETER_DTYPES = ("float32", "float16", "bfloat16", "float64", "int8", "uint8
 _MAX_ITEMS = 100_000
 
 
+def inspect(path: Path) -> TfliteFile:
+    """Read a .tflite file (or a folder with `model.tflite`).
+
+    Raises:
+        ArtifactError: truncated, foreign or inconsistent.
+        Unavailable: no TFLite schema is installed.
+    """
+    file = find(path)
+    return inspect_bytes(file.read_bytes(), str(file))
+
+
+def inspect_bytes(content: bytes, where: str = "TFLite file") -> TfliteFile:
+    """`inspect` for a file's contents."""
+    check_header(content, where)
+    return read(content, where)
+
+
 def read(content: bytes, where: str, *, values: bool = True) -> TfliteFile:
-    """Contents of a file whose header is right; errors as of `tflite_file.inspect`.
+    """Contents of a file whose header is right; errors as of `inspect`.
 
     Args:
         values: count zeros and distinct values; without it these are 0 and reading is faster.

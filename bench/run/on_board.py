@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.core.agreement import compare
 from bench.core.registry import DATASETS, MODELS, TARGETS
 from bench.errors import StepError, Unavailable
 from bench.scoring.accuracy import evaluate
-from bench.scoring.agreement import compare
 from bench.store.store import Store
 from models.base import Split
 from targets.base import Runner

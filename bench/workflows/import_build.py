@@ -27,9 +27,10 @@ from bench.errors import ArtifactError, ConfigError
 from bench.run.plan import make_plan
 from bench.run.tasks import Plan
 from bench.run.worker import now
-from bench.steps.hardware.build_overlay import BuildOverlayParams, finish
+from bench.steps.hardware.build_overlay import finish
 from bench.store.store import Store
 from bench.workflows import vendor_build as building
+from targets.fpga.parameters import BuildOverlayParams
 from targets.fpga.vendor import manifest, products
 from targets.fpga.vendor.flow import Project, Stages
 from targets.fpga.vendor.product_checks import checks

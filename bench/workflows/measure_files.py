@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.cli.measure_table import render
 from bench.core.cells import Protocol
 from bench.core.records import unpack
+from bench.core.size import file_sizes
 from bench.errors import ArtifactError, BenchError, DataError
-from bench.scoring.size import file_sizes
 from bench.timing.statistics import (
     Interval,
     LatencySummary,
@@ -29,7 +28,7 @@ from bench.timing.statistics import (
 from bench.workflows.fresh_process import ask, pack_floats
 from models.datasets.from_file import fit, load
 
-__all__ = ["PROTOCOL", "Accuracy", "FileResult", "MeasureResult", "measure_files", "render"]
+__all__ = ["PROTOCOL", "Accuracy", "FileResult", "MeasureResult", "measure_files"]
 
 #: As many rounds as the full protocol, because intervals come from rounds; each as short as a quick one.
 PROTOCOL = replace(Protocol.preset("quick"), name="measure", rounds=5)
@@ -103,9 +102,6 @@ class MeasureResult:
     def failed(self) -> bool:
         """Whether anything that was asked for is missing."""
         return bool(self.failures) or any(file.error or file.accuracy_error for file in self.files)
-
-    def __str__(self) -> str:
-        return render(self)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, JSON values only; durations of `files` in seconds, of `rounds` in ns."""

@@ -185,7 +185,8 @@ def _written(store: Store, cell: CellPlan) -> Path:
 def write_project(source: Path, place: Path, cell: CellPlan) -> None:
     """An artifact of format `hls` as a folder for another machine."""
     from bench.core.step import Artifact
-    from bench.steps.hardware.build_overlay import BuildOverlayParams, links
+    from bench.steps.hardware.build_overlay import links
+    from targets.fpga.parameters import BuildOverlayParams
     from targets.fpga.vendor_target import VendorBuild
 
     options = cell.cell.options

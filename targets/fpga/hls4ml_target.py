@@ -6,26 +6,22 @@ import itertools
 from importlib.metadata import version
 from pathlib import Path
 from shutil import which
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
 
+from bench.core.agreement import compare
 from bench.core.cells import StepSpec
 from bench.core.versions import installed
-from bench.scoring.agreement import compare
 from targets.base import Runner, Target, TargetOptions
 from targets.fpga.fixed import FixedPoint, Reference, inputs_digest
 from targets.fpga.hls.simulator import Simulator
+from targets.fpga.parameters import HlsDesign, ToHlsParams
 
 
-class Hls4mlOptions(TargetOptions):
+class Hls4mlOptions(HlsDesign, TargetOptions):
     """How hls4ml writes the design. Nothing of it changes what is computed; simulating what is built
-    is the point. See `bench.steps.hardware.to_hls.ToHlsParams`."""
-
-    io_type: Literal["auto", "io_parallel", "io_stream"] = "auto"
-    strategy: Literal["latency", "resource"] = "latency"
-    reuse_factor: int = Field(default=1, ge=1, le=1_000_000, strict=True)
+    is the point."""
 
 
 class CsimRunner(Runner):
@@ -111,8 +107,6 @@ class Hls4ml(Target):
     modules: ClassVar[tuple[str, ...]] = ("hls4ml",)
 
     def finish(self, options: Any) -> tuple[StepSpec, ...]:
-        from bench.steps.hardware.to_hls import ToHlsParams
-
         params = ToHlsParams(backend="Vitis", **options).model_dump(mode="json")
         return StepSpec("to_hls", params), StepSpec("compile_hls")
 

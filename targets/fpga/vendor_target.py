@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from bench.core.cells import StepSpec
 from bench.core.versions import installed
 from targets.base import Runner, Target, TargetOptions
+from targets.fpga.parameters import (
+    BOARD,
+    PART,
+    BuildOverlayParams,
+    HlsDesign,
+    ToHlsParams,
+    VendorStages,
+    parameters,
+)
 from targets.fpga.parts import BOARDS
 from targets.fpga.vendor.flow import WITH_BITSTREAM
 
-Backend = Literal["VivadoAccelerator", "Vivado", "Vitis", "VitisUnified"]
 #: boards for which a backend has a block design (hls4ml 1.3.0's supported_boards.json; its documentation)
 SUPPORTED: dict[str, tuple[str, ...]] = {
     "VivadoAccelerator": ("pynq-z2", "zcu102"),
@@ -25,27 +33,16 @@ DEFAULT_PART = BOARDS["pynq-z2"]
 NO_HLS4ML = "hls4ml is not installed: uv sync --extra train (or pip install 'edge-bench[train]')"
 
 
-class VendorOptions(TargetOptions):
-    """What is built, and how. See `ToHlsParams` and `BuildOverlayParams`.
+class VendorOptions(HlsDesign, VendorStages, TargetOptions):
+    """What is built, and how.
 
     board: for VivadoAccelerator pynq-z2 (also where none is given) or zcu102, for VitisUnified zcu102
     or kv260; for Vivado and Vitis, which make an IP core, any in the table of boards, for its part.
     """
 
-    backend: Backend = "VivadoAccelerator"
-    board: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{2,40}$")
-    part: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{4,40}$")
+    board: str | None = Field(default=None, pattern=BOARD)
+    part: str | None = Field(default=None, pattern=PART)
     clock_ns: float = Field(default=10.0, gt=0.1, le=1000)
-    io_type: Literal["auto", "io_parallel", "io_stream"] = "auto"
-    strategy: Literal["latency", "resource"] = "latency"
-    reuse_factor: int = Field(default=1, ge=1, le=1_000_000, strict=True)
-    bitstream: bool = True
-    csim: bool = False
-    cosim: bool = False
-    vsynth: bool = False
-    time_limit_s: float = Field(default=21_600.0, ge=1, le=30 * 86_400)
-    memory_limit_gb: float = Field(default=0.0, ge=0, le=10_000)
-    force: bool = False
 
     @model_validator(mode="after")
     def _fits_together(self) -> VendorOptions:
@@ -87,31 +84,13 @@ class VendorBuild(Target):
     modules: ClassVar[tuple[str, ...]] = ("hls4ml",)
 
     def finish(self, options: Any) -> tuple[StepSpec, ...]:
-        from bench.steps.hardware.build_overlay import BuildOverlayParams
-        from bench.steps.hardware.to_hls import ToHlsParams
-
         chosen = VendorOptions(**options)
         io_type = "io_stream" if chosen.backend == "VitisUnified" else chosen.io_type
-        hls = ToHlsParams(
-            backend=chosen.backend,
-            io_type=io_type,
-            strategy=chosen.strategy,
-            reuse_factor=chosen.reuse_factor,
-            clock_ns=chosen.clock_ns,
-            part=chosen.chosen_part,
-            # A board matters where a block design is made for it; else it only names the part.
-            board=chosen.chosen_board if chosen.backend in SUPPORTED else None,
-        )
-        overlay = BuildOverlayParams(
-            backend=chosen.backend,
-            bitstream=chosen.bitstream and chosen.backend in WITH_BITSTREAM,
-            csim=chosen.csim,
-            cosim=chosen.cosim,
-            vsynth=chosen.vsynth,
-            time_limit_s=chosen.time_limit_s,
-            memory_limit_gb=chosen.memory_limit_gb,
-            force=chosen.force,
-        )
+        # A board matters where a block design is made for it; else it only names the part.
+        board = chosen.chosen_board if chosen.backend in SUPPORTED else None
+        hls = parameters(ToHlsParams, chosen, io_type=io_type, part=chosen.chosen_part, board=board)
+        bitstream = chosen.bitstream and chosen.backend in WITH_BITSTREAM
+        overlay = parameters(BuildOverlayParams, chosen, bitstream=bitstream)
         return (
             StepSpec("to_hls", hls.model_dump(mode="json")),
             StepSpec("build_overlay", overlay.model_dump(mode="json")),

@@ -18,6 +18,7 @@ from bench.core import code
 from bench.core.cells import StepSpec
 from bench.errors import ConfigError, Unavailable
 from targets.base import Runner, Target, TargetOptions
+from targets.fpga.parameters import EmulateOverlayParams, EmulateRtlOverlayParams, HlsDesign
 from targets.pynq.environment import board_python
 from targets.pynq.exchange.protocols import protocol
 from targets.pynq.inventory import Board, get
@@ -46,14 +47,11 @@ class BoardOptions(TargetOptions):
     preset: Literal["full", "quick", "mlperf"] = "full"
 
 
-class PynqOptions(BoardOptions):
-    """And how hls4ml writes the design: see `ToHlsParams` and `BuildOverlayParams`. kernel: what is behind
-    an overlay of the emulated board, the C simulation or that of our Verilog (target `rtl`)."""
+class PynqOptions(HlsDesign, BoardOptions):
+    """And how hls4ml writes the design. kernel: what is behind an overlay of the emulated board, the C
+    simulation or that of our Verilog (target `rtl`)."""
 
     backend: Literal["VivadoAccelerator", "VitisUnified"] = "VivadoAccelerator"
-    io_type: Literal["auto", "io_parallel", "io_stream"] = "auto"
-    strategy: Literal["latency", "resource"] = "latency"
-    reuse_factor: int = Field(default=1, ge=1, le=1_000_000, strict=True)
     kernel: Literal["csim", "rtl"] = "csim"
 
 
@@ -116,8 +114,6 @@ class Pynq(OnBoard):
         if chosen.kernel == "rtl":
             return self._rtl(chosen, board)
         if board.emulated:
-            from bench.steps.hardware.emulate_overlay import EmulateOverlayParams
-
             style: Literal["axis_dma", "m_axi"] = (
                 "axis_dma" if chosen.backend == "VivadoAccelerator" else "m_axi"
             )
@@ -131,18 +127,12 @@ class Pynq(OnBoard):
                 f"hls4ml's {chosen.backend} has no block design for {board.board} that this program knows "
                 f"how to run; known: VivadoAccelerator for {', '.join(SUPPORTED['VivadoAccelerator'])}"
             )
-        vendor = VendorOptions(
-            backend=chosen.backend,
-            board=board.board,
-            io_type=chosen.io_type,
-            strategy=chosen.strategy,
-            reuse_factor=chosen.reuse_factor,
-        )
+        hls = {name: getattr(chosen, name) for name in HlsDesign.model_fields}
+        vendor = VendorOptions(backend=chosen.backend, board=board.board, **hls)
         return VendorBuild().finish(vendor.model_dump(mode="json"))
 
     def _rtl(self, chosen: PynqOptions, board: Board) -> tuple[StepSpec, ...]:
         """The Verilog of target `rtl` with its usual options, behind an overlay of the emulated board."""
-        from bench.steps.hardware.emulate_rtl_overlay import EmulateRtlOverlayParams
         from targets.fpga.rtl_target import Rtl, RtlOptions
 
         if not board.emulated or chosen.backend != "VivadoAccelerator":
@@ -161,7 +151,7 @@ class Pynq(OnBoard):
         """That of target `hls4ml` with the same options, and built only once."""
         from targets.fpga.hls4ml_target import Hls4ml, Hls4mlOptions
 
-        same = {name: getattr(chosen, name) for name in Hls4mlOptions.model_fields}
+        same = {name: getattr(chosen, name) for name in HlsDesign.model_fields}
         return Hls4ml().finish(Hls4mlOptions(**same).model_dump(mode="json"))
 
 

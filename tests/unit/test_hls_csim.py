@@ -45,8 +45,8 @@ def test_chain_is_exact_from_qkeras_to_csim(csim: Artifact) -> None:
 
 
 def test_links_are_counted_from_the_networks_outputs(csim: Artifact) -> None:
+    from bench.core.agreement import compare
     from bench.formats.keras import load_float
-    from bench.scoring.agreement import compare
 
     parent = load_float(made("tiny_mlp", TRAIN).path)
     logits = Reference.load(csim.path).logits

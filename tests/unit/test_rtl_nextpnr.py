@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from bench.core.registry import STEPS, TARGETS
 from bench.errors import StepError, Unavailable
-from bench.steps.hardware.place_rtl import PlaceRtlParams, checks, facts_of
+from bench.steps.hardware.place_rtl import checks, facts_of
 from targets.fpga.fixed import FixedType
 from targets.fpga.nextpnr_target import Nextpnr, NextpnrOptions
+from targets.fpga.parameters import PlaceRtlParams
 from targets.fpga.rtl import nextpnr
 from targets.fpga.rtl.axi_stream import Stream, wrapper
 from targets.fpga.rtl.nextpnr import FABRICS, Placed, place, read_fmax, read_use

@@ -15,7 +15,7 @@ from bench.core import versions as fingerprint
 from bench.core.registry import STEPS
 from bench.core.step import Artifact
 from bench.errors import StepError
-from bench.steps.hardware.synthesize_rtl import SynthesizeRtlParams
+from targets.fpga.parameters import SynthesizeRtlParams
 from targets.fpga.rtl import synthesis
 from targets.fpga.rtl.stages import Number
 from targets.fpga.rtl.synthesis import count, family_of, read_cells, read_delay, synthesize

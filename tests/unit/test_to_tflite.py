@@ -11,7 +11,7 @@ import pytest
 
 from bench.core.step import Artifact, Check, StepContext, StepOutcome
 from bench.errors import StepError
-from bench.formats.tflite import inspect_bytes
+from bench.formats.tflite_reader import inspect_bytes
 from bench.steps.tflite import to_tflite
 from bench.steps.tflite.tflite_checks import claims
 from bench.steps.tflite.to_tflite import (

@@ -6,53 +6,22 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from bench.core.step import Artifact, Step, StepContext, StepOutcome, StepParams
+from bench.core.step import Artifact, Step, StepContext, StepOutcome
 from bench.errors import StepError, Unavailable
 from bench.store.store import folder_digest
+from targets.fpga.parameters import BuildOverlayParams
 from targets.fpga.vendor import manifest, precheck, products, tools
-from targets.fpga.vendor.flow import WITH_BITSTREAM, Limits, Project, Stages, build, machine_memory
+from targets.fpga.vendor.flow import Project, build
 from targets.fpga.vendor.product_checks import checks
 from targets.fpga.vendor.products import Products, digest_of
 
 LOG = "build.log"
-#: share of this machine's memory that a build may take where no limit is given
-MEMORY_SHARE = 0.9
 #: of the network; copied from artifact to artifact, so that an overlay can be judged by what it stands for
 NETWORK = ("model.keras", "fixed_point.json", "reference.npz")
 #: seconds for copying and checking, beside the time limit of the tools
 AROUND = 900.0
-
-
-class BuildOverlayParams(StepParams):
-    """Which tools do what, and how long. A project's part, clock and reuse factor are those it was
-    written with (`to_hls`).
-
-    bitstream: place, route and write a bitstream; without, and for Vivado and Vitis, an IP core only.
-    csim, cosim, vsynth: also simulate in C, simulate the RTL, synthesize the RTL alone in Vivado.
-    memory_limit_gb: of all its processes together; 0 is nine tenths of this machine's.
-    force: build what is estimated not to fit.
-    """
-
-    backend: Literal["VivadoAccelerator", "Vivado", "Vitis", "VitisUnified"] = "VivadoAccelerator"
-    bitstream: bool = True
-    csim: bool = False
-    cosim: bool = False
-    vsynth: bool = False
-    time_limit_s: float = Field(default=21_600.0, ge=1, le=30 * 86_400)
-    memory_limit_gb: float = Field(default=0.0, ge=0, le=10_000)
-    force: bool = False
-
-    def stages(self) -> Stages:
-        bitstream = self.bitstream and self.backend in WITH_BITSTREAM
-        return Stages(bitstream, self.csim, self.cosim, self.vsynth)
-
-    def limits(self) -> Limits:
-        given = self.memory_limit_gb * 1e9
-        return Limits(self.time_limit_s, given or MEMORY_SHARE * machine_memory())
 
 
 class BuildOverlay(Step):

@@ -7,24 +7,13 @@ The artifact is the folder of format `csim` with `overlay/overlay.bit`, `overlay
 from __future__ import annotations
 
 import shutil
-from typing import Literal
 
-from pydantic import Field
-
-from bench.core.step import Check, Step, StepContext, StepOutcome, StepParams
+from bench.core.step import Check, Step, StepContext, StepOutcome
 from targets.fpga.hls.simulator import DESCRIPTION, PROGRAM, WEIGHTS, Simulator
+from targets.fpga.parameters import EmulateOverlayParams
 from targets.fpga.vendor.overlay_files import read_bit, read_hwh, strangers
 from targets.pynq.emulated import hwh
 from targets.pynq.exchange import items
-
-
-class EmulateOverlayParams(StepParams):
-    """style: how the kernel is reached, as in hls4ml's VivadoAccelerator (axis_dma) or VitisUnified (m_axi).
-    part: whose processing system the board has."""
-
-    style: Literal["axis_dma", "m_axi"] = "axis_dma"
-    part: str = Field(default="xc7z020clg400-1", pattern=r"^[A-Za-z0-9-]{4,40}$")
-    clock_mhz: float = Field(default=100.0, gt=1, le=1000)
 
 
 class EmulateOverlay(Step):

@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic import Field
-
-from bench.core.step import Check, Step, StepContext, StepOutcome, StepParams
+from bench.core.step import Check, Step, StepContext, StepOutcome
 from bench.formats.keras import load_float
 from bench.formats.keras_env import without_autograph
 from bench.steps.hardware.to_rtl import DESCRIPTION, VERILOG
 from targets.fpga.fixed import FixedPoint
+from targets.fpga.parameters import EmulateRtlOverlayParams
 from targets.fpga.rtl import simulators
 from targets.fpga.rtl.axi_stream import WRAPPER, Stream, wrapper
 from targets.fpga.rtl.network import design
@@ -31,13 +30,6 @@ from targets.pynq.exchange import items
 ITS_BENCH = ("test_bench.v", "inputs.hex", "expected.hex")
 #: passes of the test set that a board makes by and large: all frames, and the batches
 PASSES = 2
-
-
-class EmulateRtlOverlayParams(StepParams):
-    """part: whose processing system the board has. clock_mhz: of the fabric."""
-
-    part: str = Field(default="xc7z020clg400-1", pattern=r"^[A-Za-z0-9-]{4,40}$")
-    clock_mhz: float = Field(default=100.0, gt=1, le=1000)
 
 
 class EmulateRtlOverlay(Step):

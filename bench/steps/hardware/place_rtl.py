@@ -6,13 +6,12 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, field_validator
-
-from bench.core.step import Check, Step, StepContext, StepOutcome, StepParams
+from bench.core.step import Check, Step, StepContext, StepOutcome
 from bench.core.versions import version
 from bench.formats.keras import load_float
 from bench.formats.keras_env import without_autograph
 from targets.fpga.fixed import FixedPoint
+from targets.fpga.parameters import PlaceRtlParams
 from targets.fpga.parts import Device
 from targets.fpga.rtl.axi_stream import Stream
 from targets.fpga.rtl.network import design
@@ -20,26 +19,6 @@ from targets.fpga.rtl.nextpnr import FABRICS, Fabric, Placed, missing, place, to
 from targets.fpga.vendor.flow import machine_memory
 
 FOLDER = "placed"
-
-
-class PlaceRtlParams(StepParams):
-    """device: what it is placed on. parallel: whether the design is of style parallel. clock_mhz: what is
-    asked for. placer_seed: placements differ by some percent. memory_limit_gb: 0 is nine tenths of this
-    machine's."""
-
-    device: str = "lfe5u-85f"
-    parallel: bool = False
-    clock_mhz: float = Field(default=50.0, gt=0, le=2000)
-    placer_seed: int = Field(default=1, ge=1, le=2**31 - 1, strict=True)
-    time_limit_s: float = Field(default=3600.0, ge=1, le=86_400)
-    memory_limit_gb: float = Field(default=0.0, ge=0, le=10_000)
-
-    @field_validator("device")
-    @classmethod
-    def _known(cls, device: str) -> str:
-        if device not in FABRICS:
-            raise ValueError(f"unknown device {device!r}; known: {', '.join(FABRICS)}")
-        return device
 
 
 class PlaceRtl(Step):

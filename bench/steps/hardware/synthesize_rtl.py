@@ -7,33 +7,16 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, field_validator
-
 from bench.core import code
-from bench.core.step import Check, Step, StepContext, StepOutcome, StepParams
+from bench.core.step import Check, Step, StepContext, StepOutcome
 from bench.core.versions import lacking, version
 from bench.steps.hardware.to_rtl import DESCRIPTION
-from targets.fpga.parts import BOARDS, device_of, fits, percent
+from targets.fpga.parameters import SynthesizeRtlParams
+from targets.fpga.parts import device_of, fits, percent
 from targets.fpga.rtl.synthesis import LutMapping, synthesize
 from targets.fpga.vendor.flow import machine_memory
 
 FOLDER = "synthesis"
-
-
-class SynthesizeRtlParams(StepParams):
-    """board: whose device family the design is made of, and is compared with. memory_limit_gb: 0 is
-    nine tenths of this machine's."""
-
-    board: str = "pynq-z2"
-    time_limit_s: float = Field(default=1800.0, ge=1, le=86_400)
-    memory_limit_gb: float = Field(default=0.0, ge=0, le=10_000)
-
-    @field_validator("board")
-    @classmethod
-    def _known(cls, board: str) -> str:
-        if board not in BOARDS:
-            raise ValueError(f"unknown board {board!r}; known: {', '.join(BOARDS)}")
-        return board
 
 
 class SynthesizeRtl(Step):

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from bench.core.step import Check, Step, StepContext, StepOutcome, StepParams
+from bench.core.step import Check, Step, StepContext, StepOutcome
 from bench.formats.keras import MODEL_FILE, load_float
 from bench.formats.keras_env import without_autograph
 from bench.steps.keras.training import prepare
 from targets.fpga.fixed import REFERENCE_FILE, TYPES_FILE, FixedPoint
-
-
-class ToHlsParams(StepParams):
-    """How hls4ml writes the project. `io_type: auto` is io_stream where there are convolutions (all
-    of an image at once would need a multiplier for each pixel), else io_parallel."""
-
-    backend: Literal["Vitis", "Vivado", "VivadoAccelerator", "VitisUnified"] = "Vitis"
-    io_type: Literal["auto", "io_parallel", "io_stream"] = "auto"
-    strategy: Literal["latency", "resource"] = "latency"
-    reuse_factor: int = Field(default=1, ge=1, le=1_000_000)
-    clock_ns: float = Field(default=10.0, gt=0.1, le=1000)
-    part: str = Field(default="xc7z020clg400-1", pattern=r"^[A-Za-z0-9-]{4,40}$")
-    board: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{2,40}$")
+from targets.fpga.parameters import ToHlsParams
 
 
 class ToHls(Step):

@@ -7,12 +7,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
-from bench.core.step import Check, Step, StepContext, StepOutcome, StepParams
+from bench.core.step import Check, Step, StepContext, StepOutcome
 from bench.core.versions import lacking, version
 from bench.errors import StepError
 from bench.formats.keras import load_float
@@ -21,6 +20,7 @@ from bench.steps.keras.training import prepare
 from targets.fpga.branches import parents
 from targets.fpga.fixed import FixedPoint
 from targets.fpga.hls.simulator import Simulator
+from targets.fpga.parameters import ToRtlParams
 from targets.fpga.rtl import simulators
 from targets.fpga.rtl.network import design
 from targets.fpga.rtl.parallel import Parallel, parallel
@@ -29,22 +29,6 @@ from targets.fpga.rtl.stages import Add, AveragePool, Design, MaxPool, Multiply,
 
 VERILOG, DESCRIPTION, OUTPUTS = "verilog", "rtl.json", "rtl_outputs.npy"
 VERSION = 1
-
-
-class ToRtlParams(StepParams):
-    """multipliers: of each dense or convolution layer (P), in style sequential. cutoff: additions between
-    two registers, at most, in style parallel; lut_limit: look-up tables that it may take by estimate, 0:
-    any number. vectors: inputs of the test split that are simulated, fewer where that would take longer
-    than about a minute; 0: all of them, however long it takes. clock_mhz: what cycles are turned into
-    seconds with. time_limit_s: for the simulation."""
-
-    style: Literal["sequential", "parallel"] = "sequential"
-    multipliers: int = Field(default=8, ge=1, le=4096, strict=True)
-    cutoff: int = Field(default=5, ge=1, le=1000, strict=True)
-    lut_limit: int = Field(default=0, ge=0, strict=True)
-    vectors: int = Field(default=1000, ge=0, le=1_000_000, strict=True)
-    clock_mhz: float = Field(default=100.0, gt=0, le=2000)
-    time_limit_s: float = Field(default=1800.0, ge=1, le=86_400)
 
 
 class ToRtl(Step):

@@ -109,7 +109,7 @@ def finish(
         model: the network in memory that was saved.
         claims: checks of the float network as read back.
     """
-    from bench.scoring.size import file_sizes
+    from bench.core.size import file_sizes
 
     again = load_model(context.out)
     x = context.data.validation.x[:64]

@@ -19,12 +19,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from bench.core.agreement import compare
+from bench.core.size import file_sizes
 from bench.core.step import Check, Step, StepContext, StepOutcome, StepParams
 from bench.errors import StepError
 from bench.formats.keras_env import load, without_autograph
-from bench.formats.tflite import FILE_NAME, inspect_bytes
-from bench.scoring.agreement import compare
-from bench.scoring.size import file_sizes
+from bench.formats.tflite import FILE_NAME
+from bench.formats.tflite_reader import inspect_bytes
 from models.base import Split
 
 Mode = Literal["float32", "float16", "dynamic", "static", "int8", "16x8"]

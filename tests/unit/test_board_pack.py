@@ -65,7 +65,7 @@ def carried(bench: Bench, specs: list[dict[str, Any]], faults: str = "") -> Path
     """The result of a job of these tasks."""
     place = bench.folder / "board"
     place.mkdir(exist_ok=True)
-    job = write(bench.store.store, "boards", "emulated", "quick", specs, place / "job.tar.gz")
+    job = write(bench.store, "boards", "emulated", "quick", specs, place / "job.tar.gz")
     agent(job.path, faults)
     return place / "result.tar.gz"
 
@@ -94,16 +94,16 @@ def test_records_are_those_of_a_direct_run(
     from bench.run import worker
 
     specs = [bench.spec(), bench.spec(0.25, style="m_axi")]
-    taken = take_in(carried(bench, specs, faults), bench.store.store)
+    taken = take_in(carried(bench, specs, faults), bench.store)
     assert taken.sweep == "boards" and taken.kept == 0 and taken.result.missing == ()
-    found = {spec["key"]: bench.store.store.read("evaluate", spec["key"]) for spec in specs}
-    samples = {key: (bench.store.store.root / "boards" / f"{key}.tar.gz").is_file() for key in found}
+    found = {spec["key"]: bench.store.read("evaluate", spec["key"]) for spec in specs}
+    samples = {key: (bench.store.root / "boards" / f"{key}.tar.gz").is_file() for key in found}
     monkeypatch.setenv("EMULATED_FAULTS", faults)
     for spec in specs:
         carried_here = found[spec["key"]]
         assert carried_here is not None and carried_here.status == ("failed" if faults else "ok")
-        assert worker.run({**spec, "store": str(bench.store.store.root)}) == worker.DONE
-        direct = bench.store.store.read("evaluate", spec["key"])
+        assert worker.run({**spec, "store": str(bench.store.root)}) == worker.DONE
+        direct = bench.store.read("evaluate", spec["key"])
         assert direct is not None and told(direct) == told(carried_here)
     assert all(samples.values())
 
@@ -112,9 +112,9 @@ def test_each_cell_keeps_its_samples(bench: Bench) -> None:
     from targets.pynq.exchange.results import read_result
 
     specs = [bench.spec(), bench.spec(0.25)]
-    whole = take_in(carried(bench, specs), bench.store.store).result
+    whole = take_in(carried(bench, specs), bench.store).result
     for spec, name in zip(specs, whole.file.items, strict=True):
-        own = read_result(bench.store.store.root / "boards" / f"{spec['key']}.tar.gz")
+        own = read_result(bench.store.root / "boards" / f"{spec['key']}.tar.gz")
         assert list(own.file.items) == [name] and own.file.items[name] == whole.file.items[name]
         assert sorted(own.samples) == sorted(whole.file.items[name].samples())
 
@@ -123,41 +123,41 @@ def test_an_interrupted_agent_goes_on(bench: Bench) -> None:
     specs = [bench.spec(), bench.spec(0.25)]
     place = bench.folder / "board"
     place.mkdir()
-    job = write(bench.store.store, "boards", "emulated", "quick", specs, place / "job.tar.gz")
+    job = write(bench.store, "boards", "emulated", "quick", specs, place / "job.tar.gz")
     second = job.job.items[1].id
     assert agent(job.path, f"drop=9@{second}").returncode < 0
     assert not (place / "result.tar.gz").exists()
     done = agent(job.path)
     assert done.returncode == 0 and f"{job.job.items[0].id}: ok (before)" in done.stdout
-    assert {record.status for record in take_in(place / "result.tar.gz", bench.store.store).records} == {"ok"}
+    assert {record.status for record in take_in(place / "result.tar.gz", bench.store).records} == {"ok"}
 
 
 def test_good_records_stay_and_failed_ones_do_not(bench: Bench) -> None:
     spec = bench.spec()
     result = carried(bench, [spec], "missing_flush")
-    assert take_in(result, bench.store.store).records[0].status == "failed"
+    assert take_in(result, bench.store).records[0].status == "failed"
     for leftover in ("job.work", "result.tar.gz"):
         place = bench.folder / "board" / leftover
         place.rename(place.with_name("old-" + leftover))
     result = carried(bench, [spec])
-    assert take_in(result, bench.store.store).records[0].status == "ok"
-    before = contents(bench.store.store)
-    again = take_in(result, bench.store.store)
-    assert (again.records, again.kept) == ([], 1) and contents(bench.store.store) == before
-    assert take_in(result, bench.store.store, force=True).records[0].status == "ok"
+    assert take_in(result, bench.store).records[0].status == "ok"
+    before = contents(bench.store)
+    again = take_in(result, bench.store)
+    assert (again.records, again.kept) == ([], 1) and contents(bench.store) == before
+    assert take_in(result, bench.store, force=True).records[0].status == "ok"
 
 
 def test_cells_that_another_process_does(bench: Bench) -> None:
     spec = bench.spec()
     result = carried(bench, [spec])
-    other = Store(bench.store.store.root)
+    other = Store(bench.store.root)
     assert other.claims.acquire(spec["key"])
-    before = contents(bench.store.store)
+    before = contents(bench.store)
     with pytest.raises(StoreError, match="another process"):
-        take_in(result, bench.store.store)
-    assert contents(bench.store.store) == before
+        take_in(result, bench.store)
+    assert contents(bench.store) == before
     other.claims.close()
-    assert len(take_in(result, bench.store.store).records) == 1
+    assert len(take_in(result, bench.store).records) == 1
 
 
 # -- what is refused -------------------------------------------------------------------------------

@@ -219,7 +219,7 @@ def bench(tmp_path: Path, environment: None) -> Bench:
 @pytest.mark.parametrize("style", ["axis_dma", "m_axi"])
 def test_a_cell_on_the_emulated_board(bench: Bench, style: str) -> None:
     spec = bench.spec(style=style)
-    result, record = bench.run.run(spec)
+    result, record = bench.run(spec)
     told = result["board"]
     assert told["origin"] == "modelled" and told["board"]["emulated"] and told["agent"]["pynq"]
     assert [(link["of"], link["against"]) for link in result["agreement"]] == [
@@ -235,7 +235,7 @@ def test_a_cell_on_the_emulated_board(bench: Bench, style: str) -> None:
     assert told["fabric_clock_mhz"] == pytest.approx(100.0, rel=1e-4) and told["fit"]["b_s"] > 0
     lean = told["register_accesses"]["lean"]
     assert 0 < lean["reads"] + lean["writes"] <= 3
-    assert (bench.store.store.root / "boards" / f"{spec['key']}.tar.gz").is_file()
+    assert (bench.store.root / "boards" / f"{spec['key']}.tar.gz").is_file()
     assert record.environment["agent"]["sha256"] == told["agent"]["sha256"]
     json.dumps(result, allow_nan=False)
 
@@ -247,7 +247,7 @@ def test_emulated_boards_of_other_kinds(kind: str, part: str, bench: Bench) -> N
     found = plan("other", bench.folder)
     steps = [task.task for task in found.tasks.values() if task.task.get("step") == "emulate_overlay"]
     assert {step["params"]["part"] for step in steps} == {get("other").device_part}
-    told = bench.run.run(bench.spec(board="other"))[0]["board"]
+    told = bench.run(bench.spec(board="other"))[0]["board"]
     assert told["board"]["part"].removeprefix("xc").startswith(part) and told["refused"] == []
     assert told["fabric_clock_mhz"] == pytest.approx(100.0, rel=1e-4)
 
@@ -257,16 +257,16 @@ def test_a_failed_item_keeps_what_is_known(bench: Bench, monkeypatch: pytest.Mon
     spec = bench.spec()
     record = Record("evaluate", spec["key"], "ok", spec["task"])
     with pytest.raises(StepError, match="differ from the C simulation"):
-        run_on_board(spec, bench.store.store, record)
+        run_on_board(spec, bench.store, record)
     told = record.result["board"]
     assert told["phases"]["load"]["n"] == 1 and "execute" not in told["phases"]
     assert {refused["name"] for refused in told["refused"]} >= {"accuracy"}
     # the fault is gone: the next try measures again
     monkeypatch.delenv("EMULATED_FAULTS")
-    assert bench.run.run(spec)[0]["agreement"][-1]["mismatches"] == 0
+    assert bench.run(spec)[0]["agreement"][-1]["mismatches"] == 0
 
 
 def test_a_clock_other_than_asked_is_a_failure(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMULATED_FAULTS", "clock=1200")
     with pytest.raises(StepError, match="MHz were asked for"):
-        bench.run.run(bench.spec())
+        bench.run(bench.spec())

@@ -71,7 +71,7 @@ def test_the_first_scope_is_warmed_up_by_time_and_later_ones_by_number() -> None
 
 def test_the_twin_is_a_second_loading_of_the_baseline() -> None:
     bench = Bench(baseline={}, small={})
-    result = bench.run.run()
+    result = bench.run()
     assert result["reference"] == "baseline"
     assert set(result["entries"]) == {"baseline", "small", TWIN}
     measured = [runner for runner in bench.opened if runner.calls]
@@ -81,7 +81,7 @@ def test_the_twin_is_a_second_loading_of_the_baseline() -> None:
 
 def test_the_runtime_is_loaded_once_before_anything_is_timed() -> None:
     bench = Bench(baseline={}, small={})
-    result = bench.run.run()
+    result = bench.run()
     assert bench.log[:2] == [("baseline", "open"), ("baseline", "close")]
     assert result["runtime_load_ns"] == LOAD_NS
     assert [event for _, event in bench.log].count("open") == 4
@@ -89,7 +89,7 @@ def test_the_runtime_is_loaded_once_before_anything_is_timed() -> None:
 
 def test_the_runtime_is_loaded_through_another_where_the_reference_fails() -> None:
     bench = Bench(baseline={"fail_open": True}, small={"load_ns": 7})
-    assert bench.run.run()["runtime_load_ns"] == 7
+    assert bench.run()["runtime_load_ns"] == 7
     assert Bench(baseline={"fail_open": True}).run()["runtime_load_ns"] is None
 
 
@@ -98,7 +98,7 @@ def test_order_is_shuffled_by_the_seed_and_recorded() -> None:
     orders = []
     for seed in (0, 0, 1, 2):
         bench = Bench(**{name: {} for name in names})
-        result = bench.run.run(seed)
+        result = bench.run(seed)
         actual = [name for name, event in bench.log[2:] if event == "open"]
         assert [name if name != TWIN else "baseline" for name in result["order"]] == actual
         assert sorted(result["order"]) == sorted([*names, TWIN])
@@ -115,7 +115,7 @@ def test_order_does_not_depend_on_the_order_of_the_names() -> None:
 @pytest.mark.parametrize("bad", [{"fail_open": True}, {"fail_at_call": 1}, {"fail_at_call": 130}])
 def test_one_failure_does_not_touch_the_others(bad: dict[str, Any]) -> None:
     bench = Bench(baseline={}, bad=bad, small={})
-    result = bench.run.run()
+    result = bench.run()
     entry = result["entries"]["bad"]
     assert entry["error"] in ("ValueError: cannot open", "RuntimeError: broke down")
     assert entry["scopes"] == {}
@@ -144,14 +144,14 @@ def test_a_runner_that_does_not_close_keeps_its_numbers() -> None:
 
 def test_one_artifact_is_loaded_at_a_time() -> None:
     bench = Bench(baseline={}, a={}, b={})
-    bench.run.run()
+    bench.run()
     events = [event for _, event in bench.log if event in ("open", "close")]
     assert events == ["open", "close"] * 5
 
 
 def test_invoke_runs_on_the_first_input_and_end_to_end_on_all() -> None:
     bench = Bench(baseline={})
-    bench.run.run()
+    bench.run()
     runner = next(runner for runner in bench.opened if runner.calls)
     assert ("baseline", "prepare (1, 4) float32") in bench.log
     assert runner.seen[:4] == [0.0, 4.0, 8.0, 0.0]
@@ -159,7 +159,7 @@ def test_invoke_runs_on_the_first_input_and_end_to_end_on_all() -> None:
 
 def test_every_artifact_may_have_inputs_of_its_own() -> None:
     bench = Bench(baseline={}, small={})
-    bench.run.run(x={"baseline": X, "small": np.ones((1, 2, 2))})
+    bench.run(x={"baseline": X, "small": np.ones((1, 2, 2))})
     assert ("small", "prepare (1, 2, 2) float32") in bench.log
     assert bench.log.count(("baseline", "prepare (1, 4) float32")) == 2
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core import code
 from bench.core.records import Record
 from bench.core.registry import DATASETS, MODELS, STEPS, TARGETS
 from bench.core.step import Artifact, StepContext
@@ -143,7 +144,10 @@ def test_the_key_knows_board_protocol_and_agent(monkeypatch: pytest.MonkeyPatch)
 
     add(Board("far", "me@there", "pynq-z2", emulated=True))
     found = {key(), key(preset="quick"), key(board="far")}
-    monkeypatch.setattr("targets.pynq.target._digest", lambda files: "another agent")
+    identity = code.identity
+    monkeypatch.setattr(
+        code, "identity", lambda *of: "another agent" if "targets.pynq.agent" in of else identity(*of)
+    )
     found.add(key())
     add(Board("far", "me@there", "zcu102", emulated=True), replace=True)
     found.add(key(board="far"))

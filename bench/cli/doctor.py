@@ -156,7 +156,7 @@ def find(part: Part, *, imports: bool = False) -> Finding:
 
 def _import_error(part: Part) -> str | None:
     """Last line of the error that importing a module gives, or None."""
-    code = "import sys, importlib; from bench import keras_env\n"
+    code = "import sys, importlib; from bench.formats import keras_env\n"
     if part.keras:
         code += "keras_env.load()\n"
     code += "importlib.import_module(sys.argv[1])"

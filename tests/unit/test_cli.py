@@ -339,9 +339,6 @@ class TestMeasure:
         class Result:
             failed = False
 
-            def __str__(self) -> str:
-                return "the table"
-
             def to_json(self) -> dict[str, int]:
                 return {"a": 1}
 
@@ -350,6 +347,7 @@ class TestMeasure:
             return Result()
 
         monkeypatch.setattr(measure, "measure_files", fake)
+        monkeypatch.setattr("bench.cli.measure_table.render", lambda result: "the table")
         assert run_cli(["measure", "a.tflite", "b.tflite", "--threads", "2", "--no-xnnpack"]) == 0
         assert capsys.readouterr().out == "the table\n"
         assert seen["files"] == (Path("a.tflite"), Path("b.tflite"))

@@ -106,7 +106,7 @@ def render(
     with Drawing(todo, lambda plan: draw(plan, formats)) as drawing:
         # What needs no picture is written while a second process, if there is one, draws.
         tex = latex([part.table for part in parts], SMOKE if data.manifest.get("quick") else "").encode()
-        csv = table.to_csv(index=False, lineterminator="\n").encode()
+        csv = written.csv(table).encode()
         fresh = dict(zip((keys[id(plan)] for plan in todo), drawing.finish(), strict=True))
     known = {key: known[key] for key in keys.values() if key in known} | fresh
     if drawn is not None:

@@ -15,6 +15,7 @@ from bench.errors import StoreError
 from bench.report import frame, read_csv
 from bench.report.frames.seeds import mean_interval, paired_interval, t95
 from bench.report.metrics import COLUMN_DOCS, COLUMNS, METRICS
+from bench.report.written import csv
 from bench.store.store import Store
 from tests.synthetic import KINDS, Kind, build
 
@@ -233,6 +234,13 @@ def test_csv_and_back(tmp_path: Path, results: Path) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(StoreError, match=r"other\.csv"):
         read_csv(tmp_path / "other.csv")
+
+
+def test_the_last_digit_of_a_processor_changes_no_report(results: Path) -> None:
+    table = frame(results)
+    other = table.assign(value=table["value"] * (1 + 2**-52))
+    assert not other.equals(table)
+    assert csv(other) == csv(table)
 
 
 def test_t_quantiles() -> None:

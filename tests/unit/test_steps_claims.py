@@ -256,7 +256,7 @@ def test_equal_peers_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_control_that_stops_early_is_caught(
     trained: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient = replace(MLP, finetune=Budget(5, 32, 1e-9, patience=1))
+    impatient = replace(MLP, finetune=Budget(5, 32, 0.0, patience=1))
     _, outcome = run("finetune", tmp_path / "a", model=impatient, parent=trained)
     assert outcome.facts["epochs_run"] == 5 and not failed(outcome)
     monkeypatch.setattr(training.TrainingParams, "fine_tuning", lambda self, model: model.finetune)

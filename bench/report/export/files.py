@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.core.records import TWIN, Record, unpack
 from bench.errors import StoreError, Unavailable
+from bench.report import written
 from bench.report.frames.tidy import frame
 from bench.report.records.read import SweepData, read_sweep
 from bench.report.write import write_file
@@ -18,7 +19,7 @@ from bench.report.write import write_file
 
 def csv(results: str | Path, sweep: str | None, out: str | Path) -> Path:
     """The tidy frame as CSV."""
-    text = frame(results, sweep).to_csv(index=False, lineterminator="\n")
+    text = written.csv(frame(results, sweep))
     return _write(Path(out), text.encode())
 
 

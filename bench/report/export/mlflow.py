@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from bench.errors import BenchError, StoreError, Unavailable
+from bench.report import written
 from bench.report.export.runs import Run, runs
 from bench.report.frames.tidy import as_frame, rows
 from bench.report.records.read import SweepData, read_sweep, uncollected
-from bench.report.written import same_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,8 +171,8 @@ class _Tracker:
     def report(self, data: SweepData, table: pd.DataFrame, folder: Path) -> str:
         """The run above all others, with report.csv, and report.html where the one in the folder is of these
         numbers. Its id."""
-        files = {"report.csv": table.to_csv(index=False, lineterminator="\n").encode()}
-        if same_numbers(table, folder / "report.csv"):
+        files = {"report.csv": written.csv(table).encode()}
+        if written.same_numbers(table, folder / "report.csv"):
             for path in (folder / "report.html", folder / "report.md"):
                 if path.is_file():
                     files[path.name] = path.read_bytes()

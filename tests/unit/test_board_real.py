@@ -205,7 +205,7 @@ def split(monkeypatch: pytest.MonkeyPatch) -> Split:
     rng = np.random.default_rng(5)
     x = ((rng.integers(-100, 100, (300, FEATURES)) + 0.5) * np.float32(0.1)).astype(np.float32)
     found = Split(x, rng.integers(0, CLASSES, 300))
-    for module in ("board_run", "board_jobs"):
+    for module in ("run.on_board", "workflows.offline_boards"):
         monkeypatch.setattr(f"bench.{module}.test_of", lambda task: found)
     return found
 

@@ -27,6 +27,7 @@ lint: .venv/.test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports
 
 .venv/.demo: uv.lock pyproject.toml $(UV)
 	$(SYNC) --no-dev --extra train --extra rtl

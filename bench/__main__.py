@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    from bench.cli import run_cli
+    from bench.cli.main import run_cli
 
     sys.exit(run_cli(sys.argv[1:]))
 

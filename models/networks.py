@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.keras_env import load
+from bench.formats.keras_env import load
 
 
 def mlp(inputs: int, hidden: Sequence[int], classes: int, *, dropout: float = 0.0) -> Callable[[], Any]:

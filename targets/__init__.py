@@ -1,0 +1,1 @@
+"""Targets: where artifacts of one format run."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bench.cells import StepSpec
+from bench.core.cells import StepSpec
 
 
 class TargetOptions(BaseModel):
@@ -43,7 +43,7 @@ class Runner(ABC):
 
     def agreement(self) -> list[dict[str, Any]]:
         """How the outputs of the last `predict` agree with those of the networks that the artifact
-        stands for: links of a chain, each with the fields of `bench.scoring.agreement.Agreement`,
+        stands for: links of a chain, each with the fields of `bench.core.agreement.Agreement`,
         `of`, `against` and `first_layer`. Empty where the artifact says nothing of them."""
         return []
 
@@ -93,7 +93,7 @@ class Target(ABC):
         return ()
 
     def board(self, options: dict[str, Any]) -> str | None:
-        """Name of the board that it runs on (`bench.board_run`); None: this machine."""
+        """Name of the board that it runs on (`bench.run.on_board`); None: this machine."""
         return None
 
     def identity(self, options: dict[str, Any]) -> dict[str, Any]:

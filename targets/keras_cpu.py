@@ -52,8 +52,8 @@ class KerasCpuRunner(Runner):
     """A Keras model behind `tf.function`s: batch 1 for time, batches for `predict`."""
 
     def __init__(self, artifact: Path, options: KerasCpuOptions) -> None:
-        from bench.keras_env import load
-        from bench.steps.keras_io import load_model
+        from bench.formats.keras import load_model
+        from bench.formats.keras_env import load
 
         self._tf, keras = load()
         tf = self._tf

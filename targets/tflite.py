@@ -21,9 +21,9 @@ import numpy as np
 from pydantic import Field
 
 from bench.errors import ArtifactError, StepError, Unavailable
+from bench.formats.tflite import check_header, find
+from bench.formats.tflite_reader import read
 from targets.base import Runner, Target, TargetOptions
-from targets.tflite_file import check_header, find
-from targets.tflite_reader import read
 
 _TYPES = ("float32", "int8", "uint8", "int16")
 
@@ -54,7 +54,7 @@ def runtime() -> Runtime:
     try:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError:
-        from bench.keras_env import load
+        from bench.formats.keras_env import load
 
         try:
             tf = load().tf

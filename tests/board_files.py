@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from targets.pynq.archive import array_bytes
-from targets.pynq.jobs import ItemSource, JobFile, protocol, write_job
-from targets.pynq.results import Result
+from targets.pynq.exchange.archive import array_bytes
+from targets.pynq.exchange.jobs import ItemSource, JobFile, protocol, write_job
+from targets.pynq.exchange.results import Result
 
 CREATED = "2026-01-02T03:04:05+00:00"
 ITEMS = ("toy/baseline/seed0", "toy/pruned/seed0")

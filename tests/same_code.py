@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import sys
 
-from bench import keys
 from bench.core import code
-from bench.registry import DATASETS, MODELS, STEPS, TARGETS
+from bench.core.registry import DATASETS, MODELS, STEPS, TARGETS
+from bench.run import keys
 from targets.pynq.target import AGENT, EMULATED
 
 REGISTRIES = {"model": MODELS, "data set": DATASETS, "step": STEPS, "target": TARGETS}

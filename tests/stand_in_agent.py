@@ -18,7 +18,7 @@ def main() -> int:
     if "--check" in sys.argv:
         print(json.dumps(behave["check"]))
         return 0
-    from targets.pynq.jobs import read_job
+    from targets.pynq.exchange.jobs import read_job
     from tests.board_files import make_result, write_result
 
     words = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=True))

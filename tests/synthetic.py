@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.records import TWIN, Record, pack
+from bench.core.records import TWIN, Record, pack
 from bench.timing.samples import scope_times
 
 MACHINE = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.store import Store
+from bench.store.store import Store
 from tests.synthetic_fpga import add_fpga
 
 DESK, EMULATED = "pynq[board=desk]", "pynq[board=emulated]"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.records import Record, pack
-from bench.store import Store
+from bench.core.records import Record, pack
+from bench.store.store import Store
 from tests.synthetic import KINDS, build, key_of
 
 NO_WAY = "TFLite's own arithmetic has no counterpart in hls4ml"

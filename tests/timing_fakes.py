@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.records import TWIN
+from bench.core.records import TWIN
 from bench.timing.clock import Clock
 from bench.timing.samples import scope_times
 from targets.base import Runner

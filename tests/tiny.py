@@ -13,8 +13,8 @@ from unittest import mock
 
 import numpy as np
 
-from bench.registry import DATASETS, STEPS
-from bench.steps.base import Artifact, StepContext, StepOutcome
+from bench.core.registry import DATASETS, STEPS
+from bench.core.step import Artifact, StepContext, StepOutcome
 from models.base import Budget, Data, Dataset, Model, Split
 
 CLASSES = 4
@@ -50,7 +50,7 @@ DATASETS.add("tiny_blobs", "tests.tiny:Blobs")
 
 def dense(*widths: int) -> Any:
     def build() -> Any:
-        from bench.keras_env import load
+        from bench.formats.keras_env import load
 
         layers = load().keras.layers
         stack = [layers.Input((8, 8, 1), name="input"), layers.Flatten(name="flatten")]
@@ -62,7 +62,7 @@ def dense(*widths: int) -> Any:
 
 def convolution() -> Any:
     """Everything that prune_filters knows: normalisation, pooling, dropout, a separate ReLU."""
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     layers = load().keras.layers
     return load().keras.Sequential(
@@ -83,7 +83,7 @@ def convolution() -> Any:
 
 def averages() -> Any:
     """Average pooling over windows of four, which divides by shifting, and of six."""
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     layers = load().keras.layers
     return load().keras.Sequential(
@@ -101,7 +101,7 @@ def averages() -> Any:
 
 def residual() -> Any:
     """Sums of two branches: of an identity, and of a convolution of its own that halves the image."""
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     layers = load().keras.layers
     given = layers.Input((8, 8, 1), name="input")
@@ -119,7 +119,7 @@ def residual() -> Any:
 
 
 def residual_dense() -> Any:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     layers = load().keras.layers
     given = layers.Input((8, 8, 1), name="input")
@@ -205,7 +205,7 @@ def built(model: str, *steps: tuple[Any, ...]) -> tuple[Artifact, StepOutcome]:
 
 def not_optimised() -> Any:
     """C simulations compiled in half the time to programs that give the same bits."""
-    return mock.patch("targets.fpga.simulator.FLAGS", ("-std=c++14", "-O0", "-fno-gnu-unique", "-w"))
+    return mock.patch("targets.fpga.hls.simulator.FLAGS", ("-std=c++14", "-O0", "-fno-gnu-unique", "-w"))
 
 
 def copied(artifact: Artifact, out: Path) -> Path:

@@ -20,10 +20,10 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from bench import registry
-from bench.cells import CellSpec, Chain, Protocol, StepSpec, Sweep
+from bench.core import registry
+from bench.core.cells import CellSpec, Chain, Protocol, StepSpec, Sweep
+from bench.core.step import Check, Step, StepContext, StepOutcome, StepParams
 from bench.errors import StepError, Unavailable
-from bench.steps.base import Check, Step, StepContext, StepOutcome, StepParams
 from models.base import Budget, Data, Dataset, Model, Split
 from targets.base import Runner, Target, TargetOptions
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench import registry
-from bench.cells import CellSpec, Chain, Protocol, StepSpec, Sweep
-from bench.steps.base import Artifact, Step, StepContext, StepOutcome, StepParams
+from bench.core import registry
+from bench.core.cells import CellSpec, Chain, Protocol, StepSpec, Sweep
+from bench.core.step import Artifact, Step, StepContext, StepOutcome, StepParams
 from tests import toy
 
 ROOT = Path(__file__).resolve().parent
@@ -140,9 +140,9 @@ def copy_finished(source: Path, place: Path) -> Path:
 
 def main(root: str) -> int:
     """Run the sweep on a folder, in a process of its own (for tests that kill it)."""
-    from bench.progress import PlainReporter
-    from bench.run import run_sweep
-    from bench.store import Store
+    from bench.run.progress import PlainReporter
+    from bench.run.run import run_sweep
+    from bench.store.store import Store
 
     registry.load_plugins()
     return run_sweep(sweep(), Store(root), reporter=PlainReporter()).exit_code

@@ -1,4 +1,3 @@
-"""What every other room may use: the identity of code.
-
-In: names of plugins. Out: digests. Imports nothing of the rooms above it.
+"""What every other room may use: cells, records, names of plugins, identity of code, intervals.
+In: plain data. Out: typed data. Imports none of the rooms above it.
 """

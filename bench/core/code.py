@@ -21,9 +21,20 @@ from functools import cache
 from pathlib import Path
 
 #: packages whose code changes numbers; the package of a plugin is added to them
-PACKAGES = ("models", "targets", "bench.steps", "bench.scoring", "bench.timing", "bench.keras_env")
+PACKAGES = (
+    "models",
+    "targets",
+    "bench.core.agreement",
+    "bench.core.intervals",
+    "bench.core.size",
+    "bench.formats",
+    "bench.objectives",
+    "bench.scoring",
+    "bench.steps",
+    "bench.timing",
+)
 #: they say what a plugin looks like and compute nothing
-CONTRACTS = frozenset({"models.base", "targets.base", "bench.steps.base"})
+CONTRACTS = frozenset({"models.base", "targets.base", "bench.core.step"})
 SAME_CODE = Path(__file__).with_name("same_code.json")
 
 #: fields of syntax nodes that say nothing about what runs, or that some Pythons lack

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench.report.formats import MINUS
+from bench.report.frames.formats import MINUS
 
 _NUMBER = r"[\d,]+(?:\.\d+)?"
 _CELL = re.compile(

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.report.drawing import Files
 from bench.report.live import refreshing, steadied
+from bench.report.pictures.drawing import Files
 from bench.report.write import Choice, write_file, write_report
-from bench.store import Store
+from bench.store.store import Store
 
 #: name -> modification time (ns) of everything that a report is made from
 Signature = dict[str, int]

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 from bench.errors import StoreError
 from bench.report import written
-from bench.report.drawing import Drawing, Files
-from bench.report.headline import headlines
-from bench.report.latex import latex
+from bench.report.frames.tidy import sweep_frame
+from bench.report.frames.view import views
 from bench.report.metrics import COLUMN_DOCS
-from bench.report.notes import notes
-from bench.report.page import ModelPart, page, problems
+from bench.report.notes.headline import headlines
+from bench.report.notes.notes import notes
+from bench.report.page.page import ModelPart, page, problems
 from bench.report.pictures import FORMATS, Picture, Plan, draw, plans, slug
-from bench.report.read import SweepData, frozen, read_sweep, uncollected
-from bench.report.tables import MAIN, comparison
-from bench.report.text import escape_markdown, markdown
-from bench.report.tidy import sweep_frame
-from bench.report.view import views
+from bench.report.pictures.drawing import Drawing, Files
+from bench.report.records.read import SweepData, frozen, read_sweep, uncollected
+from bench.report.tables.comparison import MAIN, comparison
+from bench.report.tables.latex import latex
+from bench.report.tables.text import escape_markdown, markdown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +106,7 @@ def render(
     with Drawing(todo, lambda plan: draw(plan, formats)) as drawing:
         # What needs no picture is written while a second process, if there is one, draws.
         tex = latex([part.table for part in parts], SMOKE if data.manifest.get("quick") else "").encode()
-        csv = table.to_csv(index=False, lineterminator="\n").encode()
+        csv = written.csv(table).encode()
         fresh = dict(zip((keys[id(plan)] for plan in todo), drawing.finish(), strict=True))
     known = {key: known[key] for key in keys.values() if key in known} | fresh
     if drawn is not None:

@@ -51,9 +51,18 @@ def remove_old(folder: Path, before: Mapping[str, str], now: Mapping[str, bytes]
     return removed
 
 
+def csv(table: pd.DataFrame) -> str:
+    """A frame as report.csv has it.
+
+    Twelve significant digits: the last ones of a float differ between processors, as NumPy sums
+    in another order on each, and a report of the same records is to be the same file anywhere.
+    """
+    return table.to_csv(index=False, lineterminator="\n", float_format="%.12g")
+
+
 def same_numbers(table: pd.DataFrame, path: Path) -> bool:
     """Whether a report.csv is that of a frame."""
     try:
-        return path.read_text(encoding="utf-8") == table.to_csv(index=False, lineterminator="\n")
+        return path.read_text(encoding="utf-8") == csv(table)
     except (OSError, UnicodeDecodeError):
         return False

@@ -1,0 +1,1 @@
+"""Scores: accuracy and agreement of an artifact through a target, and size of a file."""

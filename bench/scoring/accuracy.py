@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.records import pack
 from bench.errors import StepError
-from bench.records import pack
 from models.base import Data, Split
 from targets.base import Runner
 

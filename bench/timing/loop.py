@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.cells import Protocol
+from bench.core.cells import Protocol
 from bench.timing.clock import Clock, resolution_ns
 from bench.timing.samples import ScopeTimes, scope_times
 

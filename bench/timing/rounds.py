@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.cells import Protocol
-from bench.records import TWIN
+from bench.core.cells import Protocol
+from bench.core.records import TWIN
 from bench.timing.clock import Clock, system_clock
 from bench.timing.loop import Call, Inputs, Timer, gc_frozen, time_scope
 from targets.base import Runner

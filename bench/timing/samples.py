@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.records import pack, unpack
+from bench.core.records import pack, unpack
 
 #: width of a histogram bin: bin i holds [RATIO**i, RATIO**(i+1)) nanoseconds
 RATIO = 1.005

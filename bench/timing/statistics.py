@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.records import TWIN
-from bench.timing.intervals import (
+from bench.core.intervals import (
     Interval,
     bootstrap,
     coverage,
@@ -21,6 +20,7 @@ from bench.timing.intervals import (
     paired_difference,
     wilson,
 )
+from bench.core.records import TWIN
 from bench.timing.samples import ScopeTimes, pooled_percentiles, throughput
 from bench.timing.verdicts import Reason, Verdict, disturbances_of, judge, versus_reference
 

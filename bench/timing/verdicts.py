@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bench.core.intervals import MIN_VALUES, Interval
 from bench.timing.disturbances import Disturbance, disturbances
-from bench.timing.intervals import MIN_VALUES, Interval
 from bench.timing.samples import ScopeTimes
 
 Verdict = Literal["ok", "noisy", "unstable"]

@@ -1,0 +1,1 @@
+"""FPGAs: fixed-point types, parts, and the targets that simulate, synthesize and build designs."""

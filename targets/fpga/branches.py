@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import Unavailable
-from bench.keras_env import load
+from bench.formats.keras_env import load
 from targets.fpga.layers import ARITHMETIC, INPUT, _folded, _identifier, activation_of, unsupported
 
 _LEFT_OUT = ("InputLayer", "Dropout")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import Unavailable
-from bench.keras_env import load
+from bench.formats.keras_env import load
 
 #: Keras layers that can be converted, activation functions and batch normalization besides
 ARITHMETIC = ("Dense", "Conv1D", "Conv2D")

@@ -1,0 +1,1 @@
+"""PYNQ boards: inventory, transport, the agent on the board, an emulated board."""

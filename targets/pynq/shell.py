@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from bench.errors import Unavailable
-from targets.pynq.board_errors import BoardError, BoardLost, ssh_error
+from targets.pynq.errors import BoardError, BoardLost, ssh_error
 from targets.pynq.inventory import Board
 
 #: seconds until a host must have answered; until a silent connection is given up

@@ -1,7 +1,7 @@
 """PYNQ boards as targets: overlays in the fabric, and TFLite models on the board's own processor.
 
 Both are measured by the agent on the board (`targets.pynq.agent`), one item a cell; the run itself is
-`bench.board_run`. On the board `emulated` outputs are real and times are modelled.
+`bench.run.on_board`. On the board `emulated` outputs are real and times are modelled.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.cells import StepSpec
 from bench.core import code
+from bench.core.cells import StepSpec
 from bench.errors import ConfigError, Unavailable
 from targets.base import Runner, Target, TargetOptions
+from targets.fpga.parameters import EmulateOverlayParams, EmulateRtlOverlayParams, HlsDesign
 from targets.pynq.environment import board_python
+from targets.pynq.exchange.protocols import protocol
 from targets.pynq.inventory import Board, get
-from targets.pynq.protocols import protocol
 
 #: raised when the same job would be measured otherwise by the same agent
 VERSION = 1
@@ -46,14 +47,11 @@ class BoardOptions(TargetOptions):
     preset: Literal["full", "quick", "mlperf"] = "full"
 
 
-class PynqOptions(BoardOptions):
-    """And how hls4ml writes the design: see `ToHlsParams` and `BuildOverlayParams`. kernel: what is behind
-    an overlay of the emulated board, the C simulation or that of our Verilog (target `rtl`)."""
+class PynqOptions(HlsDesign, BoardOptions):
+    """And how hls4ml writes the design. kernel: what is behind an overlay of the emulated board, the C
+    simulation or that of our Verilog (target `rtl`)."""
 
     backend: Literal["VivadoAccelerator", "VitisUnified"] = "VivadoAccelerator"
-    io_type: Literal["auto", "io_parallel", "io_stream"] = "auto"
-    strategy: Literal["latency", "resource"] = "latency"
-    reuse_factor: int = Field(default=1, ge=1, le=1_000_000, strict=True)
     kernel: Literal["csim", "rtl"] = "csim"
 
 
@@ -116,33 +114,25 @@ class Pynq(OnBoard):
         if chosen.kernel == "rtl":
             return self._rtl(chosen, board)
         if board.emulated:
-            from bench.steps.emulate_overlay import EmulateOverlayParams
-
             style: Literal["axis_dma", "m_axi"] = (
                 "axis_dma" if chosen.backend == "VivadoAccelerator" else "m_axi"
             )
             params = EmulateOverlayParams(style=style, part=board.device_part or EmulateOverlayParams().part)
             last = StepSpec("emulate_overlay", params.model_dump(mode="json"))
             return (*self._csim(chosen), last)
-        from targets.fpga.vendor import SUPPORTED, VendorBuild, VendorOptions
+        from targets.fpga.vendor_target import SUPPORTED, VendorBuild, VendorOptions
 
         if chosen.backend != "VivadoAccelerator" or board.board not in SUPPORTED[chosen.backend]:
             raise Unavailable(
                 f"hls4ml's {chosen.backend} has no block design for {board.board} that this program knows "
                 f"how to run; known: VivadoAccelerator for {', '.join(SUPPORTED['VivadoAccelerator'])}"
             )
-        vendor = VendorOptions(
-            backend=chosen.backend,
-            board=board.board,
-            io_type=chosen.io_type,
-            strategy=chosen.strategy,
-            reuse_factor=chosen.reuse_factor,
-        )
+        hls = {name: getattr(chosen, name) for name in HlsDesign.model_fields}
+        vendor = VendorOptions(backend=chosen.backend, board=board.board, **hls)
         return VendorBuild().finish(vendor.model_dump(mode="json"))
 
     def _rtl(self, chosen: PynqOptions, board: Board) -> tuple[StepSpec, ...]:
         """The Verilog of target `rtl` with its usual options, behind an overlay of the emulated board."""
-        from bench.steps.emulate_rtl_overlay import EmulateRtlOverlayParams
         from targets.fpga.rtl_target import Rtl, RtlOptions
 
         if not board.emulated or chosen.backend != "VivadoAccelerator":
@@ -159,9 +149,9 @@ class Pynq(OnBoard):
     @staticmethod
     def _csim(chosen: PynqOptions) -> tuple[StepSpec, ...]:
         """That of target `hls4ml` with the same options, and built only once."""
-        from targets.fpga.csim import Hls4ml, Hls4mlOptions
+        from targets.fpga.hls4ml_target import Hls4ml, Hls4mlOptions
 
-        same = {name: getattr(chosen, name) for name in Hls4mlOptions.model_fields}
+        same = {name: getattr(chosen, name) for name in HlsDesign.model_fields}
         return Hls4ml().finish(Hls4mlOptions(**same).model_dump(mode="json"))
 
 

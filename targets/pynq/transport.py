@@ -22,8 +22,8 @@ from typing import IO, Any, TypeVar
 
 from bench.errors import ArtifactError, ConfigError
 from targets.pynq import scripts
-from targets.pynq.archive import MAX_ARCHIVE
-from targets.pynq.board_errors import (
+from targets.pynq.environment import board_python
+from targets.pynq.errors import (
     AgentFailed,
     BoardBusy,
     BoardError,
@@ -31,12 +31,12 @@ from targets.pynq.board_errors import (
     BoardUnreachable,
     script_error,
 )
-from targets.pynq.environment import board_python
+from targets.pynq.exchange.archive import MAX_ARCHIVE
+from targets.pynq.exchange.jobs import JobFile
+from targets.pynq.exchange.results import Result, read_result
 from targets.pynq.inventory import Board
-from targets.pynq.jobs import JobFile
-from targets.pynq.results import Result, read_result
+from targets.pynq.printable import one_line, printable
 from targets.pynq.shell import Done, Shell
-from targets.pynq.words import one_line, printable
 
 HERE = Path(__file__).resolve().parent
 AGENT, EMULATOR = HERE / "agent.py", HERE / "emulated"

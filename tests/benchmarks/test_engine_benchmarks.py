@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from bench.cells import Chain, Protocol, Sweep
-from bench.engine import Exit, LocalEngine
-from bench.keys import digest
-from bench.plan import make_plan
-from bench.progress import PlainReporter
-from bench.run import run_sweep
-from bench.store import Store
-from bench.worker import DONE
+from bench.core.cells import Chain, Protocol, Sweep
+from bench.run.engines.local import Exit, LocalEngine
+from bench.run.keys import digest
+from bench.run.plan import make_plan
+from bench.run.progress import PlainReporter
+from bench.run.run import run_sweep
+from bench.run.worker import DONE
+from bench.store.store import Store
 from tests import toy
 
 

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.registry import MODELS
+from bench.core.registry import MODELS
 
 IMAGES = 10_000
 
 
 @pytest.fixture(scope="module", params=["mnist_mlp", "mnist_cnn"])
 def simulator(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, np.ndarray]:
-    from bench.steps.qkeras import arithmetic
-    from bench.steps.qkeras_network import choose_types
-    from targets.fpga.convert import Conversion, convert
+    from bench.steps.fixed.qkeras import arithmetic
+    from targets.fpga.hls.convert import Conversion, convert
+    from targets.fpga.hls.simulator import Simulator, compile_project
     from targets.fpga.layers import in_a_row
-    from targets.fpga.simulator import Simulator, compile_project
+    from targets.fpga.qkeras_network import choose_types
 
     folder: Path = tmp_path_factory.mktemp(request.param)
     row = in_a_row(MODELS.get(request.param).networks["reference"]())

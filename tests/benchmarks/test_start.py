@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.config import load_sweep, parse_sweep
+from bench.sweep import load_sweep, parse_sweep
 from tests import toy
 from tests.tflite_maker import dense
 

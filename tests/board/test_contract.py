@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from targets.pynq import jobs
-from targets.pynq.results import read_result
+from targets.pynq.exchange import jobs
+from targets.pynq.exchange.results import read_result
 from tests.board.jobs import FRAMES, OUTPUTS, Maker, network, run
 
 

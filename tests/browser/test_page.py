@@ -11,11 +11,11 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from bench.report import write_report
+from bench.report.frames.tidy import sweep_frame
+from bench.report.frames.view import views
 from bench.report.live import refreshing
-from bench.report.read import read_sweep
-from bench.report.tables import comparison
-from bench.report.tidy import sweep_frame
-from bench.report.view import views
+from bench.report.records.read import read_sweep
+from bench.report.tables.comparison import comparison
 from bench.report.write import Choice, render
 from tests.browser.conftest import Browser
 from tests.synthetic import KINDS, build

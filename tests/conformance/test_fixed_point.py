@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.registry import DATASETS, MODELS
+from bench.core.registry import DATASETS, MODELS
 
 BUILTIN = sorted(name for name in MODELS.names() if MODELS.place(name).startswith("models."))
 INPUTS = 48
@@ -22,16 +22,16 @@ WEIGHTS, ACTIVATIONS = (8, 2, 4, 6), (6, 4, 8, 2)
 @pytest.mark.tf
 @pytest.mark.parametrize("name", BUILTIN)
 def test_simulations_give_the_bits_of_qkeras(name: str, tmp_path: Path) -> None:
-    from bench.keras_env import load
-    from bench.steps.qkeras import arithmetic
-    from bench.steps.qkeras_network import build, choose_types, lint, quantized_weights
-    from bench.steps.training import predict
-    from targets.fpga.convert import Conversion, convert
+    from bench.formats.keras_env import load
+    from bench.steps.fixed.qkeras import arithmetic
+    from bench.steps.keras.training import predict
+    from targets.fpga.hls.convert import Conversion, convert
+    from targets.fpga.hls.simulator import Simulator, compile_project
     from targets.fpga.layers import in_a_row
+    from targets.fpga.qkeras_network import build, choose_types, lint, quantized_weights
     from targets.fpga.rtl import simulators
     from targets.fpga.rtl.network import design
     from targets.fpga.rtl.simulate import simulate
-    from targets.fpga.simulator import Simulator, compile_project
 
     model = MODELS.get(name)
     load().keras.utils.set_random_seed(5)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.registry import DATASETS, MODELS
+from bench.core.registry import DATASETS, MODELS
 from models.base import Model
 
 NAMES = MODELS.names()
@@ -24,7 +24,7 @@ WIDTHS = {
 
 
 def built(model: Model, name: str) -> Any:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     load().keras.utils.set_random_seed(1)
     return model.networks[name]()
@@ -32,7 +32,7 @@ def built(model: Model, name: str) -> Any:
 
 def test_models_and_data_sets_need_no_tensorflow() -> None:
     code = (
-        "import sys; from bench.registry import DATASETS, MODELS\n"
+        "import sys; from bench.core.registry import DATASETS, MODELS\n"
         "for names in (MODELS, DATASETS):\n"
         "    for name in names.names(): names.get(name)\n"
         "heavy = {'tensorflow', 'tf_keras', 'sklearn', 'pandas'} & set(sys.modules)\n"
@@ -85,7 +85,7 @@ def kernels_of(model: Model, network: str) -> list[Any]:
 @pytest.mark.tf
 @pytest.mark.parametrize("name", NAMES)
 def test_initial_weights_follow_the_seed(name: str) -> None:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     model = MODELS.get(name)
     first, again = built(model, "reference"), built(model, "reference")
@@ -99,7 +99,7 @@ def test_initial_weights_follow_the_seed(name: str) -> None:
 @pytest.mark.tf
 @pytest.mark.parametrize("name", NAMES)
 def test_every_network_can_be_quantized_and_pruned(name: str) -> None:
-    from bench.keras_env import load_tfmot
+    from bench.formats.keras_env import load_tfmot
 
     tfmot = load_tfmot()
     model = MODELS.get(name)

@@ -14,8 +14,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from bench.registry import STEPS
-from bench.steps.base import Artifact, Step
+from bench.core.registry import STEPS
+from bench.core.step import Artifact, Step
 from models.base import Data, Split
 from tests.tiny import Blobs, not_optimised, run
 

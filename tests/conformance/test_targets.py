@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from bench.core.registry import STEPS, TARGETS
 from bench.errors import ArtifactError, BenchError
-from bench.registry import STEPS, TARGETS
 from targets.base import Runner
 from targets.pynq.target import BoardOptions
 from tests.tflite_maker import dense
@@ -29,8 +29,8 @@ def make_tflite(folder: Path) -> None:
 
 
 def make_keras(folder: Path) -> None:
-    from bench.keras_env import load
-    from bench.steps.keras_io import save_model
+    from bench.formats.keras import save_model
+    from bench.formats.keras_env import load
 
     keras = load().keras
     keras.utils.set_random_seed(0)
@@ -77,7 +77,7 @@ def options(name: str) -> Any:
     """Defaults, but the threads that TensorFlow already has in this process."""
     if name != "keras":
         return TARGETS.get(name).Options()
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
     from targets.keras_cpu import KerasCpuOptions, available_cores
 
     tf = load().tf
@@ -123,7 +123,7 @@ def test_options_are_json_with_defaults_and_no_strangers(name: str) -> None:
 
 def test_targets_need_no_runtime_until_they_open() -> None:
     code = (
-        "import sys; from bench.registry import TARGETS\n"
+        "import sys; from bench.core.registry import TARGETS\n"
         "for name in TARGETS.names(): TARGETS.get(name).unavailable(); TARGETS.get(name).Options()\n"
         "heavy = {'tensorflow', 'tf_keras', 'ai_edge_litert.interpreter', 'pandas'} & set(sys.modules)\n"
         "assert not heavy, heavy"

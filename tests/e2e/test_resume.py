@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from bench.engine import python
-from bench.records import Record
-from bench.store import Store
+from bench.core.records import Record
+from bench.run.engines.local import python
+from bench.store.store import Store
 from tests import toy
 
 SEEDS, TASKS = 2, 17

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import run_cli
+from bench.cli.main import run_cli
 from tests import vendor
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from bench.cells import Chain, Protocol
-from bench.registry import load_plugins
-from bench.run import run_sweep
-from bench.store import Store
+from bench.core.cells import Chain, Protocol
+from bench.core.registry import load_plugins
+from bench.run.run import run_sweep
+from bench.store.store import Store
 from tests import toy
 
 

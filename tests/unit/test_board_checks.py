@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from targets.pynq import scripts
-from targets.pynq.board_checks import check_board
-from targets.pynq.board_errors import BoardError
+from targets.pynq.checks import check_board
+from targets.pynq.errors import BoardError
 from targets.pynq.shell import Done, Shell
 from targets.pynq.transport import Remote
 from tests.board_files import make_job

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.cli import run_cli
+from bench.cli.main import run_cli
 from bench.errors import Unavailable
 from targets.pynq.emulated import hwh
 from targets.pynq.environment import board_python
+from targets.pynq.exchange.jobs import ItemSource, JobFile, protocol, write_job
 from targets.pynq.inventory import EMULATED, Board, get
-from targets.pynq.jobs import ItemSource, JobFile, protocol, write_job
 from targets.pynq.transport import Remote
 from tests.board_files import CREATED
 from tests.loopback import loopback
@@ -92,7 +92,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> JobFile:
 
 
 def check(result: object, job: JobFile) -> None:
-    from targets.pynq.results import Result
+    from targets.pynq.exchange.results import Result
 
     assert isinstance(result, Result)
     assert result.missing == () and result.file.origin == "modelled" and result.file.job == job.job.job

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cli import run_cli
+from bench.cli.main import run_cli
 from bench.errors import ConfigError, Unavailable
 from targets.pynq import inventory
 from targets.pynq.environment import board_python
 from targets.pynq.inventory import EMULATED, Board, add, get, load, path_of, remove
+from targets.pynq.printable import one_line, printable
 from targets.pynq.shell import Shell
-from targets.pynq.words import one_line, printable
 from tests.board_files import ITEMS, make_job, make_result, write_result
 
 
@@ -237,9 +237,8 @@ def test_import_shows_what_is_in_a_result(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, bench.cli; print(sorted({'numpy', 'pydantic', 'targets.pynq.jobs'} & set(sys.modules)))"
-    )
+    heavy = {"numpy", "pydantic", "targets.pynq.exchange.jobs"}
+    code = f"import sys, bench.cli.main; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[]\n", done.stderr
     assert inventory.VERSION == 1

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from bench.errors import ArtifactError
-from targets.pynq.archive import array_bytes, read_array
-from targets.pynq.job_file import canonical, id_of
-from targets.pynq.jobs import ItemSource, protocol, read_job, tree, write_job
+from targets.pynq.exchange.archive import array_bytes, read_array
+from targets.pynq.exchange.job_file import canonical, id_of
+from targets.pynq.exchange.jobs import ItemSource, protocol, read_job, tree, write_job
 from tests.board_files import CREATED, ITEMS, make_job, member, pack
 
 ROOT = Path(__file__).parents[2]

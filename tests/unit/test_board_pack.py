@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from bench.board_jobs import Choice, pack, take_in, write
-from bench.cli import run_cli
-from bench.config.loader import parse_sweep
+from bench.cli.main import run_cli
+from bench.core.records import Record
 from bench.errors import ArtifactError, ConfigError, StoreError
-from bench.plan import make_plan
-from bench.records import Record
-from bench.store import Store
-from targets.pynq.board_checks import check_board
+from bench.run.plan import make_plan
+from bench.store.store import Store
+from bench.sweep.loader import parse_sweep
+from bench.workflows.offline_boards import Choice, pack, take_in, write
+from targets.pynq.checks import check_board
 from targets.pynq.environment import board_python
 from targets.pynq.inventory import Board, add, get
 from targets.pynq.transport import AGENT
@@ -91,7 +91,7 @@ def told(record: Record) -> dict[str, Any]:
 def test_records_are_those_of_a_direct_run(
     faults: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench import worker
+    from bench.run import worker
 
     specs = [bench.spec(), bench.spec(0.25, style="m_axi")]
     taken = take_in(carried(bench, specs, faults), bench.store)
@@ -109,7 +109,7 @@ def test_records_are_those_of_a_direct_run(
 
 
 def test_each_cell_keeps_its_samples(bench: Bench) -> None:
-    from targets.pynq.results import read_result
+    from targets.pynq.exchange.results import read_result
 
     specs = [bench.spec(), bench.spec(0.25)]
     whole = take_in(carried(bench, specs), bench.store).result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.errors import ArtifactError
-from targets.pynq.protocols import PRESETS, protocol
+from targets.pynq.exchange.protocols import PRESETS, protocol
 
 
 def test_full_and_mlperf_rest_on_enough_calls() -> None:

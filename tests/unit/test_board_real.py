@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.board_jobs import take_in, write
-from bench.board_run import run_on_board
+from bench.core.records import Record
+from bench.core.registry import DATASETS, TARGETS
 from bench.errors import StepError, Unavailable
-from bench.records import Record
-from bench.registry import DATASETS, TARGETS
-from bench.store import Store
+from bench.run.on_board import run_on_board
+from bench.store.store import Store
+from bench.workflows.offline_boards import take_in, write
 from models.base import Split
-from targets.pynq.board_checks import check_board
+from targets.pynq.checks import check_board
 from targets.pynq.emulated import hwh
 from targets.pynq.environment import board_python
+from targets.pynq.exchange.items import DMA
 from targets.pynq.inventory import Board, add, get
-from targets.pynq.items import DMA
 from targets.pynq.transport import AGENT
 from tests.loopback import ROOT, Loopback, loopback
 from tests.tflite_maker import CLASSES, FEATURES, dense
@@ -205,7 +205,7 @@ def split(monkeypatch: pytest.MonkeyPatch) -> Split:
     rng = np.random.default_rng(5)
     x = ((rng.integers(-100, 100, (300, FEATURES)) + 0.5) * np.float32(0.1)).astype(np.float32)
     found = Split(x, rng.integers(0, CLASSES, 300))
-    for module in ("board_run", "board_jobs"):
+    for module in ("run.on_board", "workflows.offline_boards"):
         monkeypatch.setattr(f"bench.{module}.test_of", lambda task: found)
     return found
 

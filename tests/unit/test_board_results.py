@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from bench.errors import ArtifactError
-from targets.pynq import archive
-from targets.pynq.archive import array_bytes
-from targets.pynq.jobs import JobFile
-from targets.pynq.results import read_result
+from targets.pynq.exchange import archive
+from targets.pynq.exchange.archive import array_bytes
+from targets.pynq.exchange.jobs import JobFile
+from targets.pynq.exchange.results import read_result
 from tests.board_files import ITEMS, make_job, make_result, member, pack, same, write_result
 from tests.synthetic_board import energy
 
@@ -241,7 +241,7 @@ def test_sizes_are_limited(job: JobFile, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ArtifactError, match="members"):
         read_result(good, job)
     monkeypatch.undo()
-    monkeypatch.setattr("targets.pynq.results.MAX_SAMPLES", 1000)
+    monkeypatch.setattr("targets.pynq.exchange.results.MAX_SAMPLES", 1000)
     with pytest.raises(ArtifactError, match="MB of samples"):
         read_result(good, job)
 

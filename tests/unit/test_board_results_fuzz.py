@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import ArtifactError
-from targets.pynq.jobs import JobFile
-from targets.pynq.results import Result, read_result
+from targets.pynq.exchange.jobs import JobFile
+from targets.pynq.exchange.results import Result, read_result
 from tests.board_files import make_job, make_result, same, write_result
 
 

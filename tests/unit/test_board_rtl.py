@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.board_run import run_on_board
-from bench.config.loader import parse_sweep
-from bench.plan import make_plan
-from bench.records import Record
-from bench.registry import MODELS, TARGETS
-from bench.store import Store
+from bench.core.records import Record
+from bench.core.registry import MODELS, TARGETS
+from bench.run.on_board import run_on_board
+from bench.run.plan import make_plan
+from bench.store.store import Store
+from bench.sweep.loader import parse_sweep
 from targets.pynq.inventory import Board, add
 from tests.tiny import QAT, TRAIN, Blobs, built, step
 from tests.unit.test_board_sweeps import environment, own_settings

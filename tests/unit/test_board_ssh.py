@@ -17,10 +17,10 @@ import pytest
 
 from bench.errors import ArtifactError, ConfigError
 from targets.pynq import scripts
-from targets.pynq.board_errors import BoardBusy, BoardError, BoardLost, BoardUnreachable
+from targets.pynq.errors import BoardBusy, BoardError, BoardLost, BoardUnreachable
+from targets.pynq.exchange.jobs import JobFile
+from targets.pynq.exchange.results import read_result
 from targets.pynq.inventory import Board
-from targets.pynq.jobs import JobFile
-from targets.pynq.results import read_result
 from targets.pynq.shell import Shell
 from targets.pynq.transport import Remote
 from tests.board_files import ITEMS, make_job

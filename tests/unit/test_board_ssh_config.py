@@ -15,10 +15,10 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from targets.pynq.board_checks import check_board
-from targets.pynq.board_errors import BoardError
+from targets.pynq.checks import check_board
+from targets.pynq.errors import BoardError
+from targets.pynq.exchange.jobs import JobFile
 from targets.pynq.inventory import Board
-from targets.pynq.jobs import JobFile
 from targets.pynq.transport import Remote
 from tests.board_files import make_job
 from tests.loopback import ROOT, Loopback, loopback

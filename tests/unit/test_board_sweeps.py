@@ -17,22 +17,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import keys
-from bench.board_run import run_on_board
-from bench.config.loader import parse_sweep
 from bench.core import code
+from bench.core.records import Record
+from bench.core.registry import DATASETS, MODELS, STEPS, TARGETS
+from bench.core.step import Artifact, StepContext
 from bench.errors import ConfigError, StepError, Unavailable
-from bench.plan import make_plan
-from bench.records import Record
-from bench.registry import DATASETS, MODELS, STEPS, TARGETS
-from bench.steps.base import Artifact, StepContext
-from bench.store import Store
-from bench.tasks import Plan
+from bench.run import keys
+from bench.run.on_board import run_on_board
+from bench.run.plan import make_plan
+from bench.run.tasks import Plan
+from bench.store.store import Store
+from bench.sweep.loader import parse_sweep
 from targets.fpga.fixed import FixedPoint, FixedType, Reference, inputs_digest
 from targets.pynq.environment import board_python
+from targets.pynq.exchange.items import item_id
+from targets.pynq.exchange.job_file import ID
 from targets.pynq.inventory import Board, add, get
-from targets.pynq.items import item_id
-from targets.pynq.job_file import ID
 
 SWEEP = """
 sweep: boards

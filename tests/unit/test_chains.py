@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.cells import Chain
-from bench.chains import check_chain
+from bench.core.cells import Chain
 from bench.errors import ConfigError
+from bench.sweep.chains import check_chain
 from tests import toy
 
 
@@ -45,8 +45,8 @@ def test_chains_that_fit() -> None:
 def test_chains_that_do_not_fit(
     steps: list[str], teacher: list[str], format: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench import registry
-    from bench.cells import StepSpec
+    from bench.core import registry
+    from bench.core.cells import StepSpec
 
     class Pack(toy.Train):
         name, gives = "toy_pack", "box"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import claims
-from bench.claims import Claims
+from bench.store import claims
+from bench.store.claims import Claims
 
 KEY = "ab" * 32
 
@@ -57,7 +57,7 @@ def test_a_claim_that_another_took_over_first_stays_its_own(
 
 def test_many_processes_race_for_one_claim(folder: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from bench.claims import Claims\n"
+        "import sys, time; from pathlib import Path; from bench.store.claims import Claims\n"
         "c = Claims(Path(sys.argv[1])); print(int(c.acquire(sys.argv[2])), flush=True); sys.stdin.read()"
     )
     children = [

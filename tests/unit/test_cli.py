@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from bench import cli, commands, doctor, listing
-from bench.cli import global_first, run_cli
+from bench.cli import commands, doctor
+from bench.cli import ls as listing
+from bench.cli import main as cli
+from bench.cli.main import global_first, run_cli
+from bench.core.registry import STEPS, TARGETS
 from bench.errors import BenchError
-from bench.registry import STEPS, TARGETS
 from tests import toy
 
 SWEEP = """
@@ -52,7 +54,7 @@ class TestStart:
             "{'numpy', 'pandas', 'pydantic', 'yaml', 'rich', 'matplotlib', 'jinja2', 'tensorflow', 'asyncio'}"
         )
         code = (
-            "import sys; from bench.cli import run_cli; assert run_cli(['--help']) == 0; "
+            "import sys; from bench.cli.main import run_cli; assert run_cli(['--help']) == 0; "
             f"found = {heavy} & set(sys.modules); assert not found, found"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -228,7 +230,7 @@ class TestRun:
         assert "the toy is broken" in said.err and "broken-custom" in said.out
 
     def test_interrupted_run_has_no_report(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        from bench import run
+        from bench.run import run
 
         class Summary:
             interrupted, exit_code, ran = "SIGINT", 130, 1
@@ -238,7 +240,7 @@ class TestRun:
         assert run_cli(["--results", str(tmp_path), "run", "digits"]) == 130
 
     def test_options_reach_the_run(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        from bench import run
+        from bench.run import run
 
         seen: dict[str, Any] = {}
 
@@ -330,15 +332,12 @@ class TestLs:
 
 class TestMeasure:
     def test_options(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        from bench import measure
+        from bench.workflows import measure_files as measure
 
         seen: dict[str, Any] = {}
 
         class Result:
             failed = False
-
-            def __str__(self) -> str:
-                return "the table"
 
             def to_json(self) -> dict[str, int]:
                 return {"a": 1}
@@ -348,6 +347,7 @@ class TestMeasure:
             return Result()
 
         monkeypatch.setattr(measure, "measure_files", fake)
+        monkeypatch.setattr("bench.cli.measure_table.render", lambda result: "the table")
         assert run_cli(["measure", "a.tflite", "b.tflite", "--threads", "2", "--no-xnnpack"]) == 0
         assert capsys.readouterr().out == "the table\n"
         assert seen["files"] == (Path("a.tflite"), Path("b.tflite"))
@@ -397,7 +397,7 @@ class TestDoctor:
 
     def test_looks_without_importing(self) -> None:
         code = (
-            "import sys; from bench.cli import run_cli; run_cli(['doctor']); "
+            "import sys; from bench.cli.main import run_cli; run_cli(['doctor']); "
             "found = {'tensorflow', 'tf_keras', 'hls4ml', 'pyarrow', 'optuna'} & set(sys.modules); "
             "assert not found, found"
         )

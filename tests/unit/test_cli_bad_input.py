@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.cli import run_cli
-from bench.config import load_sweep
+from bench.cli.main import run_cli
 from bench.errors import ConfigError
+from bench.sweep import load_sweep
 from tests import toy
 from tests.synthetic import KINDS, build
 from tests.tflite_maker import dense
@@ -79,7 +79,7 @@ def test_sweep_files(
     def begun(*_: object, **__: object) -> None:
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr("bench.run.run_sweep", begun)
+    monkeypatch.setattr("bench.run.run.run_sweep", begun)
     code, said = say("run", "s.yaml")
     assert code == 2 and words in said
     assert {path.name for path in tmp_path.iterdir()} == {"s.yaml"}
@@ -201,8 +201,8 @@ def test_data_that_are_none(name: str, files: Callable[..., tuple[int, str]]) ->
 def test_a_damaged_file_among_others_costs_only_itself(
     files: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from bench import measure
-    from bench.cells import Protocol
+    from bench.core.cells import Protocol
+    from bench.workflows import measure_files as measure
 
     told: list[str] = []
     monkeypatch.setattr("click.echo", lambda text="", **_: told.append(str(text)))

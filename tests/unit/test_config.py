@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bench.cells import Sweep
-from bench.config import load_sweep, parse_sweep, shipped_sweeps
-from bench.config.loader import SWEEPS, Options
+from bench.core.cells import Sweep
 from bench.errors import ConfigError
+from bench.sweep import load_sweep, parse_sweep, shipped_sweeps
+from bench.sweep.loader import SWEEPS, Options
 from tests import toy
 
 BASELINE = "{name: baseline, summary: plain, trunk: [toy_train]}"
@@ -92,7 +92,7 @@ class TestShipped:
         assert cells["qap_as_lecture"].steps[1].params["reuse_factor"] == 16
 
     def test_digits_has_every_variant_that_ships(self) -> None:
-        from bench.variants import VARIANTS
+        from bench.sweep.variants import VARIANTS
 
         assert set(names(load_sweep("digits"))) == set(VARIANTS)
 
@@ -503,7 +503,7 @@ class TestTop:
             parse_sweep({**data, "variants": ["baseline"]})
 
     def test_plugin_that_does_not_import_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from bench.registry import TARGETS
+        from bench.core.registry import TARGETS
 
         monkeypatch.setitem(TARGETS._places, "broken", "no_such_module_anywhere:X")
         assert "cannot be loaded: ModuleNotFoundError" in refused(top="targets: [broken]")

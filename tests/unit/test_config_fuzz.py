@@ -9,11 +9,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import registry
-from bench.cells import Sweep
-from bench.config import parse_sweep
-from bench.config.loader import Options
+from bench.core import registry
+from bench.core.cells import Sweep
 from bench.errors import ConfigError
+from bench.sweep import parse_sweep
+from bench.sweep.loader import Options
 from tests import toy
 
 VOCABULARY = """

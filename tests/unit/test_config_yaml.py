@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.config import tree
-from bench.config.tree import read_value, read_yaml
 from bench.errors import ConfigError
+from bench.sweep import tree
+from bench.sweep.tree import read_value, read_yaml
 
 
 def refused(text: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.core.registry import DATASETS
 from bench.errors import DataError
-from bench.registry import DATASETS
 from models.base import Data, Dataset
 from models.datasets import digits, fashion_mnist, jets, mnist
 from models.datasets.contents import check_contents, contents_digest, stratified

@@ -45,7 +45,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("body", blocks("yaml"))
 def test_sweep_files_in_the_docs_load(body: str, workplace: Path) -> None:
-    from bench.config import load_sweep
+    from bench.sweep import load_sweep
 
     assert body.startswith("sweep:"), "a yaml block that is not a sweep file needs a `not run` comment"
     path = workplace / "sweep.yaml"

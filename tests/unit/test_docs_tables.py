@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from bench import report
-from bench.cells import StepSpec
-from bench.report.headline import headlines
+from bench.core.cells import StepSpec
+from bench.report.frames.view import views
 from bench.report.metrics import COLUMN_DOCS, markdown_table
-from bench.report.view import views
-from bench.variants import VARIANTS, NotApplicable, Variant
+from bench.report.notes.headline import headlines
+from bench.sweep.variants import VARIANTS, NotApplicable, Variant
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

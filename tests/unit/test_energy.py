@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cli import run_cli
+from bench.cli.main import run_cli
 from bench.errors import ArtifactError, ConfigError
-from targets.pynq.energy import Window, measure, parse_span, read_windows
-from targets.pynq.traces import MAX_WATT, read_trace
+from targets.pynq.meters.energy import Window, measure, parse_span, read_windows
+from targets.pynq.meters.traces import MAX_WATT, read_trace
 
 
 def eembc(path: Path, micro: np.ndarray, rate: float = 1000.0) -> Path:
@@ -117,7 +117,7 @@ def test_trapezoid_of_irregular_samples_with_units_in_headers(tmp_path: Path) ->
 def test_windows_add_up_and_a_straight_line_is_exact(
     steps: list[float], a: float, b: float, slope: int
 ) -> None:
-    from targets.pynq.traces import Trace
+    from targets.pynq.meters.traces import Trace
 
     times = np.concatenate(([0.0], np.cumsum(steps)))
     power = 1.0 + slope * times

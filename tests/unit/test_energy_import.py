@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.cli import run_cli
-from bench.records import Record, energy_key
+from bench.cli.main import run_cli
+from bench.core.records import Record, energy_key
 from bench.report import frame
-from bench.report.read import read_sweep
-from bench.report.tables import comparison
-from bench.report.view import views
-from bench.store import Store
+from bench.report.frames.view import views
+from bench.report.records.read import read_sweep
+from bench.report.tables.comparison import comparison
+from bench.store.store import Store
 from tests.synthetic import KINDS, build
 from tests.synthetic_board import DESK, EMULATED, add_board, edit_cells, told
 from tests.synthetic_fpga import add_fpga, pick

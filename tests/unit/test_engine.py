@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from bench import keys
-from bench.engine import Exit, LocalEngine, log_tail, python
-from bench.store import Store
-from bench.worker import DONE
+from bench.run import keys
+from bench.run.engines.local import Exit, LocalEngine, log_tail, python
+from bench.run.worker import DONE
+from bench.store.store import Store
 from tests import toy
 
 
@@ -163,7 +163,7 @@ def test_heavy_tasks_are_forked_from_a_server_that_has_tensorflow(
 
 
 def test_a_server_that_cannot_start_fails_its_tasks_and_says_why(store: Store, engine: LocalEngine) -> None:
-    from bench.engine import _Server
+    from bench.run.engines.local import _Server
 
     server = engine._servers["plain"] = _Server("no such kind")
     server.process.wait(60)
@@ -174,7 +174,7 @@ def test_a_server_that_cannot_start_fails_its_tasks_and_says_why(store: Store, e
 
 def test_the_worker_runs_a_spec_file(store: Store, tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(json.dumps(spec(store)))
-    subprocess.run(python("bench.worker", str(tmp_path / "spec.json")), check=True, timeout=60)
+    subprocess.run(python("bench.run.worker", str(tmp_path / "spec.json")), check=True, timeout=60)
     assert store.keys("build")
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.registry import TARGETS
 from bench.errors import Unavailable
-from bench.registry import TARGETS
-from bench.steps.to_fixed import ToFixedParams
+from bench.steps.fixed.to_fixed import ToFixedParams
 from targets.fpga.branches import plain_layers, refused
 from targets.fpga.fixed import FixedPoint, FixedType
 from targets.fpga.layers import INPUT
@@ -27,7 +27,7 @@ SIMULATED = (step("to_hls"), step("compile_hls"), step("to_rtl", multipliers=3))
 
 
 def functional(body: Callable[[Any, Any], Any]) -> Any:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     keras = load().keras
     given = keras.layers.Input((4, 4, 2), name="x")
@@ -49,7 +49,7 @@ def test_plain_layers_are_the_same_function(build: Callable[[], Any]) -> None:
 
 
 def test_a_network_in_a_row_is_as_good() -> None:
-    from bench.steps.keras_io import load_float
+    from bench.formats.keras import load_float
     from targets.fpga.layers import in_a_row
 
     model = load_float(made("tiny_cnn", TRAIN).path)
@@ -123,13 +123,13 @@ def test_a_norm_is_folded_into_a_layer_that_comes_after_a_norm() -> None:
 
 
 def test_sums_get_types_that_hold_them() -> None:
-    from bench.steps.to_fixed_branches import types_with_sums
+    from bench.steps.fixed.to_fixed_branches import types_with_sums
 
     network = plain_layers(shaken(residual_dense()))
     types = types_with_sums(network, 40 * X, ToFixedParams(bits=12))
     result = types.layers["sum"].result
     assert result is not None and (result.bits, result.rounding, result.overflow) == (12, "RND", "SAT")
-    from bench.steps.qkeras_network import profile
+    from targets.fpga.qkeras_network import profile
 
     sums = profile(network, 40 * X)["sum"]
     assert result.high >= sums.max() > result.high / 2 or result.low <= sums.min() < result.low / 2
@@ -139,8 +139,8 @@ def test_sums_get_types_that_hold_them() -> None:
 
 def test_costs_count_what_goes_into_each_layer() -> None:
     """The convolution past conv_2 takes sum_1's type, not that of the layer that stands before it."""
-    from bench.steps.cost import input_types
-    from bench.steps.to_fixed_branches import counted, types_with_sums
+    from bench.steps.fixed.cost import input_types
+    from bench.steps.fixed.to_fixed_branches import counted, types_with_sums
 
     network = plain_layers(shaken(residual()))
     types = types_with_sums(network, X, ToFixedParams(bits=9))

@@ -14,13 +14,13 @@ pytestmark = pytest.mark.tf
 
 
 def layers() -> Any:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     return load().keras.layers
 
 
 def sequential(shape: tuple[int, ...], *stack: Any) -> Any:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     return load().keras.Sequential([layers().Input(shape, name="x"), *stack])
 
@@ -136,7 +136,7 @@ def test_names_become_identifiers() -> None:
 
 
 def functional(join: Any) -> Any:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     keras = load().keras
     x = keras.layers.Input((5,), name="x")
@@ -154,7 +154,7 @@ def twice(x: Any) -> Any:
 
 
 def two_inputs() -> Any:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     keras = load().keras
     ends = [keras.layers.Input((3,)), keras.layers.Input((3,))]

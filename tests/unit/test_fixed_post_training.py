@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bench.steps import cost as cost_module
-from bench.steps import to_fixed
-from bench.steps.base import Artifact
-from bench.steps.cost import cost, energy_pj, input_types, layer_facts, used_bits
-from bench.steps.qkeras_network import profile
-from bench.steps.to_fixed import ToFixedParams, post_training_types, pruned_stays
+from bench.core.step import Artifact
+from bench.steps.fixed import cost as cost_module
+from bench.steps.fixed import to_fixed
+from bench.steps.fixed.cost import cost, energy_pj, input_types, layer_facts, used_bits
+from bench.steps.fixed.to_fixed import ToFixedParams, post_training_types, pruned_stays
 from targets.fpga.fixed import FixedPoint, FixedType, LayerTypes, Reference
 from targets.fpga.layers import in_a_row
+from targets.fpga.qkeras_network import profile
 from tests.tiny import TRAIN, Blobs, failed, made, run, step
 
 pytestmark = pytest.mark.tf
@@ -25,7 +25,7 @@ BASELINE = {"bits": 32, "integer": 16, "rounding": "TRN", "overflow": "WRAP", "a
 
 
 def network(*stack: Any, shape: tuple[int, ...] = (3,)) -> Any:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     k = load().keras
     return in_a_row(k.Sequential([k.layers.Input(shape, name="x"), *(make(k.layers) for make in stack)]))
@@ -112,8 +112,8 @@ def trained() -> Artifact:
 
 
 def test_pruned_zeros_stay_zeros(trained: Artifact, tmp_path: Path) -> None:
-    from bench.steps.facts import kernels
-    from bench.steps.keras_io import load_float
+    from bench.formats.keras import load_float
+    from bench.steps.keras.facts import kernels
 
     pruned = made("tiny_mlp", TRAIN, step("prune"))
     artifact, outcome = run("to_fixed", tmp_path, parent=pruned, bits=8)
@@ -143,7 +143,7 @@ def test_check_of_zeros_is_part_of_the_step(
 
 def test_wide_types_are_the_trained_network(trained: Artifact, tmp_path: Path) -> None:
     """32 bits, 16 of them behind the point: what hls4ml would do by default, with room."""
-    from bench.steps.keras_io import load_float
+    from bench.formats.keras import load_float
 
     artifact, outcome = run("to_fixed", tmp_path, parent=trained, **BASELINE)
     assert not failed(outcome)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import ArtifactError
-from targets.fpga.reports import read_report
-from targets.fpga.reports import text as text_module
+from targets.fpga.vendor.reports import read_report
+from targets.fpga.vendor.reports import text as text_module
 
 FILES = Path(__file__).resolve().parent.parent / "data" / "fpga_reports"
 NAMES = sorted(path.name for path in FILES.iterdir() if path.suffix != ".md")

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bench.cli import run_cli
+from bench.cli.main import run_cli
 from bench.errors import ArtifactError
-from targets.fpga import reports as reports_module
-from targets.fpga.reports import HardwareReport, find_reports, merge, problems, read_report
+from targets.fpga.vendor import reports as reports_module
+from targets.fpga.vendor.reports import HardwareReport, find_reports, merge, problems, read_report
 from tests import vitis_unified
 
 FILES = Path(__file__).resolve().parent.parent / "data" / "fpga_reports"
@@ -406,7 +406,7 @@ def test_a_damaged_report_of_a_project_is_told(project: Path, capsys: pytest.Cap
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from bench.cli import run_cli; run_cli(['fpga', '--help']); "
+        "import sys; from bench.cli.main import run_cli; run_cli(['fpga', '--help']); "
         "sys.exit(' '.join({'numpy', 'pandas', 'targets'} & set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

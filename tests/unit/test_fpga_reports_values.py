@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.errors import ArtifactError
-from targets.fpga.reports import HardwareReport, find_reports, merge, problems, read_report
+from targets.fpga.vendor.reports import HardwareReport, find_reports, merge, problems, read_report
 
 FILES = Path(__file__).resolve().parent.parent / "data" / "fpga_reports"
 VIVADO = Path(os.environ.get("BENCH_DATA_DIR", "no-such-folder")) / "vivado"

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bench.cells import CellSpec, StepSpec, Sweep
-from bench.config import parse_sweep
+from bench.core.cells import CellSpec, StepSpec, Sweep
+from bench.core.registry import STEPS
 from bench.errors import ConfigError
-from bench.plan import make_plan
-from bench.registry import STEPS
-from bench.store import Store
-from targets.fpga.csim import Hls4ml
+from bench.run.plan import make_plan
+from bench.store.store import Store
+from bench.sweep import parse_sweep
+from targets.fpga.hls4ml_target import Hls4ml
 
 
 def sweep(text: str) -> Sweep:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.step import Artifact
 from bench.errors import StepError, Unavailable
-from bench.steps.base import Artifact
-from bench.steps.to_hls import types_check
+from bench.steps.hardware.to_hls import types_check
 from targets.fpga.fixed import FixedPoint, FixedType, LayerTypes
 from tests.tiny import QAT, TRAIN, failed, made, not_optimised, run
 
@@ -102,7 +102,7 @@ def test_every_tensor_has_its_type(fixed: Artifact, tmp_path: Path) -> None:
 def test_a_type_that_fell_back_is_caught(
     layer: str, part: str, fixed: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from targets.fpga import convert
+    from targets.fpga.hls import convert
 
     configure = convert.configure
 
@@ -137,13 +137,13 @@ def test_the_check_of_types_by_hand() -> None:
 
 
 def parts(fixed: Artifact) -> tuple[Any, FixedPoint]:
-    from bench.steps.keras_io import load_float
+    from bench.formats.keras import load_float
 
     return load_float(fixed.path), FixedPoint.load(fixed.path)
 
 
 def test_a_layer_without_types_is_named(fixed: Artifact, tmp_path: Path) -> None:
-    from targets.fpga.convert import Conversion, convert
+    from targets.fpga.hls.convert import Conversion, convert
 
     model, types = parts(fixed)
     fewer = {name: own for name, own in types.layers.items() if name != "dense_1_relu"}
@@ -152,8 +152,8 @@ def test_a_layer_without_types_is_named(fixed: Artifact, tmp_path: Path) -> None
 
 
 def test_a_layer_that_hls4ml_does_not_know(tmp_path: Path) -> None:
-    from bench.keras_env import load
-    from targets.fpga.convert import Conversion, convert
+    from bench.formats.keras_env import load
+    from targets.fpga.hls.convert import Conversion, convert
 
     k = load().keras.layers
     model = load().keras.Sequential(
@@ -165,7 +165,7 @@ def test_a_layer_that_hls4ml_does_not_know(tmp_path: Path) -> None:
 
 
 def test_a_backend_that_hls4ml_does_not_have(fixed: Artifact, tmp_path: Path) -> None:
-    from targets.fpga.convert import Conversion, convert
+    from targets.fpga.hls.convert import Conversion, convert
 
     with pytest.raises(StepError, match=r"hls4ml cannot convert the network: (?i:.*nobodys)"):
         convert(*parts(fixed), Conversion(backend="Nobodys"), tmp_path / "out")
@@ -176,7 +176,7 @@ def test_a_backend_that_hls4ml_does_not_have(fixed: Artifact, tmp_path: Path) ->
 
 def large_sums() -> tuple[Any, np.ndarray]:
     """A network whose sums go beyond 32, with probabilities at its end, and inputs."""
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     k = load().keras.layers
     stack = [
@@ -200,7 +200,7 @@ def by_default(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, di
     model, x = large_sums()
     import hls4ml
 
-    from targets.fpga.simulator import Simulator, compile_project
+    from targets.fpga.hls.simulator import Simulator, compile_project
 
     project, out = tmp_path_factory.mktemp("default"), tmp_path_factory.mktemp("csim")
     config = hls4ml.utils.config_from_keras_model(model, granularity="model", backend="Vitis")
@@ -233,12 +233,12 @@ def test_softmax_by_default_gives_wrong_probabilities_and_is_refused_here(
 def test_sums_by_default_wrap_and_ours_do_not(
     by_default: tuple[np.ndarray, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:
-    from bench.keras_env import load
-    from bench.steps.qkeras_network import profile
-    from bench.steps.to_fixed import ToFixedParams, post_training_types
-    from targets.fpga import simulator
-    from targets.fpga.convert import Conversion, convert
+    from bench.formats.keras_env import load
+    from bench.steps.fixed.to_fixed import ToFixedParams, post_training_types
+    from targets.fpga.hls import simulator
+    from targets.fpga.hls.convert import Conversion, convert
     from targets.fpga.layers import in_a_row
+    from targets.fpga.qkeras_network import profile
 
     model, x = large_sums()
     row = in_a_row(load().keras.Model(model.inputs, model.get_layer("logits").output))

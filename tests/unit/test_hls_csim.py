@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.step import Artifact
 from bench.errors import ArtifactError, StepError
-from bench.steps.base import Artifact
-from targets.fpga.csim import CsimRunner, Hls4ml
 from targets.fpga.fixed import FixedPoint, Reference, inputs_digest
+from targets.fpga.hls4ml_target import CsimRunner, Hls4ml
 from tests.tiny import QAT, TRAIN, Blobs, copied, made, not_optimised, step
 
 pytestmark = [pytest.mark.tf, pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")]
@@ -45,8 +45,8 @@ def test_chain_is_exact_from_qkeras_to_csim(csim: Artifact) -> None:
 
 
 def test_links_are_counted_from_the_networks_outputs(csim: Artifact) -> None:
-    from bench.scoring.agreement import compare
-    from bench.steps.keras_io import load_float
+    from bench.core.agreement import compare
+    from bench.formats.keras import load_float
 
     parent = load_float(made("tiny_mlp", TRAIN).path)
     logits = Reference.load(csim.path).logits
@@ -139,7 +139,7 @@ def test_unavailable_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "apt-get install g++" in (Hls4ml().unavailable() or "")
     monkeypatch.undo()
-    monkeypatch.setattr("targets.fpga.csim.installed", lambda name: False)
+    monkeypatch.setattr("targets.fpga.hls4ml_target.installed", lambda name: False)
     assert "hls4ml is not installed" in (Hls4ml().unavailable() or "")
 
 
@@ -147,9 +147,9 @@ def test_same_as_hls4mls_own_conversion_of_the_qkeras_network(tmp_path: Path) ->
     """An independent way from QKeras to C++: where hls4ml knows all types, both designs are one."""
     how = {"strategy": "resource", "reuse_factor": 4}
     ours = made("tiny_mlp", GIVEN, step("to_hls", **how), COMPILE)
-    from bench.steps.keras_io import load_float
-    from bench.steps.qkeras_network import build
-    from targets.fpga.simulator import Simulator, compile_project
+    from bench.formats.keras import load_float
+    from targets.fpga.hls.simulator import Simulator, compile_project
+    from targets.fpga.qkeras_network import build
 
     types = FixedPoint.load(ours.path)
     network = build(load_float(ours.path), types, stock=True)

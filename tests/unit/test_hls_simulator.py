@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.step import Artifact
 from bench.errors import ArtifactError, StepError, Unavailable
-from bench.steps.base import Artifact
-from targets.fpga import simulator as module
 from targets.fpga.fixed import FixedPoint
-from targets.fpga.simulator import DESCRIPTION, PROGRAM, Simulator, compile_project
+from targets.fpga.hls import simulator as module
+from targets.fpga.hls.simulator import DESCRIPTION, PROGRAM, Simulator, compile_project
 from tests.tiny import QAT, TRAIN, Blobs, copied, made, step
 
 COMPILE = step("compile_hls")
@@ -40,8 +40,8 @@ def inputs(n: int = 300) -> np.ndarray:
 
 def qkeras_layers(artifact: Artifact, x: np.ndarray) -> tuple[list[str], dict[str, np.ndarray]]:
     """Names of the design's layers and the outputs of QKeras' layers."""
-    from bench.steps.keras_io import load_float
-    from bench.steps.qkeras_network import build, profile
+    from bench.formats.keras import load_float
+    from targets.fpga.qkeras_network import build, profile
 
     row = load_float(artifact.path)
     return [layer.name for layer in row.layers], profile(build(row, FixedPoint.load(artifact.path)), x)

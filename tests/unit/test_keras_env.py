@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 _LOOK = """
 import os, sys
-from bench.keras_env import load, load_tfmot
+from bench.formats.keras_env import load, load_tfmot
 
 class Watch:  # TensorFlow reads the variable while it is imported, never again
     seen = []
@@ -51,7 +51,7 @@ def test_libraries_of_keras_2_find_it(before: str | None) -> None:
 def test_without_tensorflow_it_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['tensorflow'] = None\n"
-        "from bench.errors import Unavailable; from bench.keras_env import load\n"
+        "from bench.errors import Unavailable; from bench.formats.keras_env import load\n"
         "try: load()\n"
         "except Unavailable as error: print(error)"
     )

@@ -17,7 +17,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from bench.errors import BenchError
-from bench.keras_env import load
+from bench.formats.keras_env import load
 from targets.keras_cpu import KerasCpu, KerasCpuOptions
 from tests.conformance.test_targets import make_keras
 

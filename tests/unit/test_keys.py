@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import fingerprint, keys
-from bench.cells import Protocol
+from bench.core import versions as fingerprint
+from bench.core.cells import Protocol
+from bench.run import keys
 from tests import toy
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from bench import fingerprint
-from bench.cells import Chain, Protocol, Sweep
+from bench.core import versions as fingerprint
+from bench.core.cells import Chain, Protocol, Sweep
+from bench.core.records import Record
 from bench.errors import BenchError, ConfigError
-from bench.plan import make_plan
-from bench.records import Record
-from bench.store import Store
-from bench.tasks import Plan, Task
+from bench.run.plan import make_plan
+from bench.run.tasks import Plan, Task
+from bench.store.store import Store
 from tests import toy
 
 
@@ -191,7 +191,7 @@ def test_a_missing_package_skips_the_cell_and_what_only_it_needs(store: Store) -
 def test_tflite_without_litert_runs_with_tensorflows_own(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.config import load_sweep
+    from bench.sweep import load_sweep
 
     sweep = load_sweep("digits", only=("*/baseline/tflite",), quick=True)
     everything = fingerprint.installed

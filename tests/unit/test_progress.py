@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.plan import make_plan
-from bench.progress import Estimate, LiveReporter, PlainReporter, duration, reporter_for
-from bench.run import RunSummary
-from bench.store import Store
-from bench.tasks import Plan, Task
+from bench.run.plan import make_plan
+from bench.run.progress import Estimate, LiveReporter, PlainReporter, duration, reporter_for
+from bench.run.run import RunSummary
+from bench.run.tasks import Plan, Task
+from bench.store.store import Store
 from tests import toy
 
 

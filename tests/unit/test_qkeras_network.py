@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from bench.errors import StepError
-from bench.steps.qkeras import bits_of, pruned_check
-from bench.steps.qkeras_network import (
+from bench.steps.fixed.qkeras import bits_of, pruned_check
+from targets.fpga.fixed import FixedPoint, FixedType, LayerTypes
+from targets.fpga.layers import in_a_row
+from targets.fpga.qkeras_network import (
     MODES,
     build,
     choose_types,
@@ -21,8 +23,6 @@ from bench.steps.qkeras_network import (
     quantizer,
     weights_check,
 )
-from targets.fpga.fixed import FixedPoint, FixedType, LayerTypes
-from targets.fpga.layers import in_a_row
 
 pytestmark = pytest.mark.tf
 
@@ -37,7 +37,7 @@ VALUES = np.concatenate(
 
 
 def keras() -> Any:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     return load().keras
 

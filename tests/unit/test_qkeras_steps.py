@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.step import Artifact, Check
 from bench.errors import StepError
-from bench.steps import qkeras, qkeras_train
-from bench.steps.base import Artifact, Check
-from bench.steps.facts import kernels, sparsity
-from bench.steps.prune import schedule_steps
-from bench.steps.qkeras_train import QkerasTrainParams, as_lecture, given_types
-from bench.steps.sparsify import pruner
-from bench.steps.training import History
+from bench.steps.fixed import qkeras, qkeras_train
+from bench.steps.fixed.qkeras_train import QkerasTrainParams, as_lecture, given_types
+from bench.steps.keras.facts import kernels, sparsity
+from bench.steps.keras.prune import schedule_steps
+from bench.steps.keras.sparsify import pruner
+from bench.steps.keras.training import History
 from models.base import Budget, Data
 from targets.fpga.fixed import FixedPoint, Reference, inputs_digest
 from tests.tiny import CNN, MLP, QAT, TRAIN, Blobs, failed, made, run
@@ -30,7 +30,7 @@ def trained() -> Artifact:
 
 
 def saved(artifact: Artifact) -> Any:
-    from bench.steps.keras_io import load_float
+    from bench.formats.keras import load_float
 
     return load_float(artifact.path)
 
@@ -66,7 +66,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
 
 def test_what_is_saved_is_the_network_that_was_scored() -> None:
     """From the files alone: weights on their grids, and the logits over the test split again."""
-    from bench.steps.qkeras_network import build
+    from targets.fpga.qkeras_network import build
 
     artifact = made("tiny_mlp", TRAIN, QAT)
     types, reference = FixedPoint.load(artifact.path), Reference.load(artifact.path)
@@ -164,7 +164,7 @@ def test_a_teacher_is_asked_for_and_left_alone(
 
 
 def rows(*weights: Any) -> Any:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
     from targets.fpga.layers import in_a_row
 
     k = load().keras.layers
@@ -223,8 +223,8 @@ def test_as_lecture_leaves_nothing_out_and_the_test_split_alone() -> None:
 
 
 def test_sigmoid_loss_is_cross_entropy_of_sigmoids_scaled_to_one() -> None:
-    from bench.keras_env import load
-    from bench.steps.training import cross_entropy
+    from bench.formats.keras_env import load
+    from bench.steps.keras.training import cross_entropy
 
     keras = load().keras
     network = keras.Sequential([keras.layers.Input((3,)), keras.layers.Activation("linear")])
@@ -280,7 +280,7 @@ def test_end_step_is_where_the_target_is_reached(tmp_path: Path) -> None:
 
 
 def variables(*sizes: int) -> list[Any]:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     rng = np.random.default_rng(3)
     return [load().tf.Variable(rng.normal(size=size).astype(np.float32)) for size in sizes]

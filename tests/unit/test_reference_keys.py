@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from bench import plan
-from bench.config.loader import load_sweep
-from bench.store import Store
+from bench.run import plan
+from bench.store.store import Store
+from bench.sweep.loader import load_sweep
 
 STORE = Store(Path(__file__).parents[2] / "results" / "reference")
 #: the estimate that refused these designs is on record, and what needs them is skipped

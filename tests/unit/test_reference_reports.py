@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bench.report import read_csv, written
-from bench.report.headline import headlines
-from bench.report.read import read_sweep
-from bench.report.tidy import sweep_frame
-from bench.report.view import views
+from bench.report.frames.tidy import sweep_frame
+from bench.report.frames.view import views
+from bench.report.notes.headline import headlines
+from bench.report.records.read import read_sweep
 from bench.report.write import Choice, render
 from tests.unit.test_reference_results import REFERENCE
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from bench import report
-from bench.records import TWIN
+from bench.core.records import TWIN
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 SWEEPS = ("digits", "digits_board", "fashion_mnist", "mnist", "mnist_1v9_qap")

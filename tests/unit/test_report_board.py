@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 
 from bench.report import comparison_table, frame, read_csv, write_report
-from bench.report.board import NO_RAILS, PLACEHOLDER, VIRTUAL
-from bench.report.families import family
-from bench.report.formats import plain
+from bench.report.frames.formats import plain
+from bench.report.frames.tidy import sweep_frame
+from bench.report.frames.view import ModelView, views
 from bench.report.metrics import METRICS
 from bench.report.metrics_board import BOARD, ENERGY
-from bench.report.notes import notes
-from bench.report.notes_board import board_notes
-from bench.report.read import read_sweep
-from bench.report.tables import Table, TableCell, comparison
-from bench.report.tidy import sweep_frame
-from bench.report.view import ModelView, views
+from bench.report.notes.board import board_notes
+from bench.report.notes.notes import notes
+from bench.report.page.families import family
+from bench.report.records.board import NO_RAILS, PLACEHOLDER, VIRTUAL
+from bench.report.records.read import read_sweep
+from bench.report.tables.comparison import Table, TableCell, comparison
 from tests.synthetic import KINDS, build
 from tests.synthetic_board import DESK, EMULATED, RAIL, add_board, edit_cells, energy, told
 from tests.synthetic_fpga import add_fpga, design, pick

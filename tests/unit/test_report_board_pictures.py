@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from bench.report import pictures, write_report
+from bench.report.frames.tidy import sweep_frame
+from bench.report.frames.view import views
 from bench.report.pictures import board
 from bench.report.pictures.style import Plan, draw
-from bench.report.read import read_sweep
-from bench.report.tidy import sweep_frame
-from bench.report.view import views
+from bench.report.records.read import read_sweep
 from tests.synthetic import KINDS, build
 from tests.synthetic_board import DESK, EMULATED, add_board, told
 from tests.synthetic_fpga import add_fpga

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from bench.errors import Unavailable
-from bench.report import compare, export, frame, read_csv, write_report
-from bench.report.comparing import Change, Comparison
-from bench.report.machines import differing
+from bench.report import compare, frame, read_csv, write_report
+from bench.report.comparing.compare import Change, Comparison
+from bench.report.export import files as export
+from bench.report.notes.machines import differing
 from tests.synthetic import KINDS, MACHINE, build
 
 FEW = {name: KINDS[name] for name in ("baseline", "pruned", "fiq")}

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.report import drawing, frame, write_report
-from bench.report.drawing import Drawing, fork_is_safe
-from bench.report.read import frozen
+from bench.report import frame, write_report
+from bench.report.pictures import drawing
+from bench.report.pictures.drawing import Drawing, fork_is_safe
+from bench.report.records.read import frozen
 from tests.synthetic import KINDS, build
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")

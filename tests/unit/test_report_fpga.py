@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.records import Record
+from bench.core.records import Record
 from bench.report import comparison_table, frame, write_report
-from bench.report.tables import Table, TableCell, comparison
-from bench.report.view import views
-from bench.store import Store
+from bench.report.frames.view import views
+from bench.report.tables.comparison import Table, TableCell, comparison
+from bench.store.store import Store
 from tests.synthetic import KINDS, build
 from tests.synthetic_fpga import add_fpga, change, design, example, pick
 

@@ -8,17 +8,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.records import Record
-from bench.report import comparison_table, frame, read_csv, tables_fpga, write_report
-from bench.report.headline import headlines
-from bench.report.lineage import lineages
+from bench.core.records import Record
+from bench.report import comparison_table, frame, read_csv, write_report
+from bench.report.frames.view import ModelView, views
 from bench.report.metrics import COST, HARDWARE, LINKS, STAGES
-from bench.report.notes import notes
+from bench.report.notes.headline import headlines
+from bench.report.notes.lineage import lineages
+from bench.report.notes.notes import notes
 from bench.report.pictures import scatter
-from bench.report.read import read_sweep
-from bench.report.tables import Table, TableCell, comparison
-from bench.report.view import ModelView, views
-from bench.store import Store
+from bench.report.records.read import read_sweep
+from bench.report.tables import fpga as tables_fpga
+from bench.report.tables.comparison import Table, TableCell, comparison
+from bench.store.store import Store
 from tests.synthetic import KINDS, build
 from tests.synthetic_fpga import BACKENDS, NO_WAY, add_fpga, change, design, example, pick
 

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.core.intervals import paired_difference, wilson
 from bench.errors import StoreError
 from bench.report import frame, read_csv
+from bench.report.frames.seeds import mean_interval, paired_interval, t95
 from bench.report.metrics import COLUMN_DOCS, COLUMNS, METRICS
-from bench.report.seeds import mean_interval, paired_interval, t95
-from bench.store import Store
-from bench.timing.intervals import paired_difference, wilson
+from bench.report.written import csv
+from bench.store.store import Store
 from tests.synthetic import KINDS, Kind, build
 
 FEW = {name: KINDS[name] for name in ("baseline", "pruned", "fiq")}
@@ -79,7 +80,7 @@ def test_delta_is_paired_on_the_same_items(results: Path) -> None:
     table, store = frame(results), Store(results)
     manifest = store.read_manifest("synthetic")
     bits = {}
-    from bench.records import unpack
+    from bench.core.records import unpack
 
     for cell in manifest["cells"]:
         if cell["target"] == "tflite" and cell["seed"] == 2:
@@ -233,6 +234,13 @@ def test_csv_and_back(tmp_path: Path, results: Path) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(StoreError, match=r"other\.csv"):
         read_csv(tmp_path / "other.csv")
+
+
+def test_the_last_digit_of_a_processor_changes_no_report(results: Path) -> None:
+    table = frame(results)
+    other = table.assign(value=table["value"] * (1 + 2**-52))
+    assert not other.equals(table)
+    assert csv(other) == csv(table)
 
 
 def test_t_quantiles() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.cli import run_cli
+from bench.cli.main import run_cli
 from bench.errors import ConfigError
 from bench.report import compare, frame
-from bench.report.gates import Gate, Outcome, judge, parse
+from bench.report.comparing.gates import Gate, Outcome, judge, parse
 from tests.synthetic import KINDS, MACHINE, build
 from tests.synthetic_fpga import add_fpga, design
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from bench.core.records import SCHEMA_VERSION
 from bench.errors import StoreError
-from bench.records import SCHEMA_VERSION
 from bench.report import comparison_table, frame, read_csv, write_report
 from bench.report.metrics import COLUMNS
-from bench.report.read import read_sweep
+from bench.report.records.read import read_sweep
 from bench.report.write import Choice, model_parts
 from tests.latex_syntax import check_syntax
 from tests.synthetic import KINDS, build
@@ -154,7 +154,7 @@ def test_a_record_of_a_newer_version_stops_no_report(tmp_path: Path, kind: str) 
 
 def test_old_records_are_read_beside_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records of the version before with a way to lift them, then without one."""
-    import bench.records
+    import bench.core.records
 
     def lift(value: dict[str, Any]) -> dict[str, Any]:
         return {**value, "result": value["outcome"], "schema_version": SCHEMA_VERSION + 1}
@@ -164,15 +164,15 @@ def test_old_records_are_read_beside_new_ones(tmp_path: Path, monkeypatch: pytes
 
     build(tmp_path, variants=FEW, seeds=(0,), targets=("tflite",), items=50)
     plain = frame(tmp_path)
-    monkeypatch.setattr(bench.records, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
-    monkeypatch.setitem(bench.records.UPGRADES, SCHEMA_VERSION, lift)
+    monkeypatch.setattr(bench.core.records, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setitem(bench.core.records.UPGRADES, SCHEMA_VERSION, lift)
     old = records(tmp_path, "evaluate")[:2]
     for kind in ("build", "evaluate", "measure"):
         for path in records(tmp_path, kind):
             bend(path, lower if path in old else newer)
     assert frame(tmp_path).equals(plain)
     outputs(tmp_path)
-    monkeypatch.delitem(bench.records.UPGRADES, SCHEMA_VERSION)
+    monkeypatch.delitem(bench.core.records.UPGRADES, SCHEMA_VERSION)
     accuracy = frame(tmp_path).query("metric == 'accuracy' and seed == seed")
     assert sorted(accuracy["status"]) == ["failed", "failed", "ok"]
     for name, text in outputs(tmp_path).items():

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.report import formats, frame
-from bench.report.blocks import blocks
-from bench.report.column import Column
-from bench.report.latex import LONG, escape, latex
+from bench.report import frame
+from bench.report.frames import formats
+from bench.report.frames.view import views
 from bench.report.siunitx import UNITS, Entry, entry, table_format
-from bench.report.tables import Table, TableCell, TableRow, comparison
-from bench.report.view import views
+from bench.report.tables.blocks import blocks
+from bench.report.tables.column import Column
+from bench.report.tables.comparison import Table, TableCell, TableRow, comparison
+from bench.report.tables.latex import LONG, escape, latex
 from tests.latex_syntax import NUMBER, check_syntax
 from tests.synthetic import KINDS, Kind, build
 

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from bench.report import frame
-from bench.report.lineage import lineages, made
-from bench.report.read import read_sweep
-from bench.report.tables import comparison
-from bench.report.view import views
+from bench.report.frames.view import views
+from bench.report.notes.lineage import lineages, made
+from bench.report.records.read import read_sweep
+from bench.report.tables.comparison import comparison
 from tests.synthetic import KINDS, build
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bench.cli import run_cli
-from bench.records import Record
+from bench.cli.main import run_cli
+from bench.core.records import Record
 from bench.report import compare, frame
-from bench.report.made_otherwise import made_otherwise
-from bench.report.read import Cell
+from bench.report.comparing.provenance import made_otherwise
+from bench.report.records.read import Cell
 from tests.synthetic import KINDS, build
 
 FEW = {name: KINDS[name] for name in ("baseline", "pruned", "fiq")}

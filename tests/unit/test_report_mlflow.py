@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from bench.cli import run_cli
+from bench.cli.main import run_cli
+from bench.core.records import Record
 from bench.errors import StoreError, Unavailable
-from bench.records import Record
-from bench.report import mlflow_export, write_report
-from bench.report.mlflow_export import CELL, DIGEST, Exported, default_uri, export, without_password
-from bench.report.read import read_sweep
-from bench.report.runs import runs
-from bench.report.tidy import rows
+from bench.report import write_report
+from bench.report.export import mlflow as mlflow_export
+from bench.report.export.mlflow import CELL, DIGEST, Exported, default_uri, export, without_password
+from bench.report.export.runs import runs
+from bench.report.frames.tidy import rows
+from bench.report.records.read import read_sweep
 from bench.report.write import Choice
-from bench.store import Store
+from bench.store.store import Store
 from tests.synthetic import KINDS, build
 
 FEW = {name: KINDS[name] for name in ("baseline", "qap", "dq", "clustered")}

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from bench.config import load_sweep
-from bench.records import Record
-from bench.report import notes
-from bench.report.notes import Subject
-from bench.report.read import Cell
-from bench.report.view import Number
+from bench.core.records import Record
+from bench.report.frames.view import Number
+from bench.report.notes import notes
+from bench.report.notes.notes import Subject
+from bench.report.records.read import Cell
+from bench.sweep import load_sweep
 
 
 def number(value: float, low: float = 0.0, high: float = 0.0, reason: str = "") -> Number:

@@ -15,7 +15,7 @@ import pytest
 from bench.errors import StoreError
 from bench.report import write_report
 from bench.report.written import LIST
-from bench.store import Store
+from bench.store.store import Store
 from tests.synthetic import KINDS, Kind, build
 
 VOID = {"meta", "input", "br", "hr", "img", "link"}

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.report import pictures
+from bench.report.frames.tidy import sweep_frame
+from bench.report.frames.view import Number, views
 from bench.report.pictures import labels
 from bench.report.pictures.labels import legend_room, shortened
 from bench.report.pictures.placing import SIZE, Places, distance, overlap, width
 from bench.report.pictures.style import STYLE, WIDTH, Plan, draw
-from bench.report.read import read_sweep
-from bench.report.tidy import sweep_frame
-from bench.report.view import Number, views
+from bench.report.records.read import read_sweep
 from tests.synthetic import KINDS, build
 from tests.synthetic_board import add_board
 from tests.synthetic_fpga import BITS, CHAINS, add_fpga, design

@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.records import Record, unpack
-from bench.report import pictures, weights, write, write_report
+from bench.core.records import Record, unpack
+from bench.report import pictures, write, write_report
+from bench.report.frames.tidy import sweep_frame
+from bench.report.frames.view import ModelView, views
 from bench.report.pictures import curves, fabric, latency, layers, resources, scatter, sizes
 from bench.report.pictures.labels import fewer
 from bench.report.pictures.style import GREY, INK, Plan, draw, look, round_numbers, tick_text
-from bench.report.read import SweepData, read_sweep
-from bench.report.tidy import sweep_frame
-from bench.report.view import ModelView, views
+from bench.report.records import weights
+from bench.report.records.read import SweepData, read_sweep
 from bench.report.write import Choice
-from bench.store import Store
+from bench.store.store import Store
 from tests.synthetic import KINDS, build
 from tests.synthetic_fpga import BITS, CHAINS, add_fpga, design
 
@@ -66,9 +67,9 @@ class TestLook:
         assert look("baseline_longer").colour == look("student_scratch").colour == GREY
 
     def test_no_two_variants_that_ship_look_the_same(self) -> None:
+        from bench.report.frames.view import CONTROLS
         from bench.report.pictures.style import _LOOKS
-        from bench.report.view import CONTROLS
-        from bench.variants import VARIANTS
+        from bench.sweep.variants import VARIANTS
 
         shipped = {name for name in VARIANTS if name not in CONTROLS}
         looks = [look(name) for name in shipped if name in _LOOKS]
@@ -173,7 +174,7 @@ class TestLatency:
 
     def test_tails_are_cut_off_and_it_is_said(self) -> None:
         def window(counts: list[int]) -> dict[str, Any]:
-            from bench.records import pack
+            from bench.core.records import pack
 
             return {"histogram": {"ratio": 1.005, "first": 1000, "counts": pack(np.array(counts, np.uint32))}}
 

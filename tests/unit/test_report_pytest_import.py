@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from bench.cli import run_cli
+from bench.cli.main import run_cli
 from bench.errors import StoreError
-from bench.report import compare, export, frame, read_pytest_benchmark
+from bench.report import compare, frame, read_pytest_benchmark
+from bench.report.export import files as export
 from tests.synthetic import KINDS, build
 
 

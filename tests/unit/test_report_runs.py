@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.read import SweepData, read_sweep
-from bench.report.runs import NAME, Run, metric_name, runs
-from bench.report.tidy import Row, frame, rows
+from bench.report.export.runs import NAME, Run, metric_name, runs
+from bench.report.frames.tidy import Row, frame, rows
+from bench.report.records.read import SweepData, read_sweep
 from tests.synthetic import KINDS, build
 from tests.synthetic_fpga import add_fpga, design
 

@@ -11,16 +11,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.report import comparison_table, formats, frame
-from bench.report.headline import headlines
-from bench.report.latex import escape
-from bench.report.lineage import distillation, lineages
+from bench.report import comparison_table, frame
+from bench.report.frames import formats
+from bench.report.frames.view import ModelView, latency_front, pareto, size_front, views
 from bench.report.metrics import METRICS, markdown_table
-from bench.report.notes import notes
-from bench.report.read import read_sweep
-from bench.report.tables import MAIN, Table, comparison
-from bench.report.text import display_width, escape_markdown, markdown
-from bench.report.view import ModelView, latency_front, pareto, size_front, views
+from bench.report.notes.headline import headlines
+from bench.report.notes.lineage import distillation, lineages
+from bench.report.notes.notes import notes
+from bench.report.records.read import read_sweep
+from bench.report.tables.comparison import MAIN, Table, comparison
+from bench.report.tables.latex import escape
+from bench.report.tables.text import display_width, escape_markdown, markdown
 from tests.synthetic import KINDS, Kind, build
 
 

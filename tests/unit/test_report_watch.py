@@ -18,7 +18,7 @@ import bench.report.write as writing
 from bench.report.live import refreshing, steadied
 from bench.report.watch import Pace, Watch
 from bench.report.write import Choice
-from bench.store import Store
+from bench.store.store import Store
 from tests.synthetic import KINDS, build
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return draw(plan, formats)
 
     monkeypatch.setattr(writing, "draw", noted)
-    monkeypatch.setattr("bench.report.drawing.WORTH_A_CHILD", 10_000)
+    monkeypatch.setattr("bench.report.pictures.drawing.WORTH_A_CHILD", 10_000)
     return names
 
 

@@ -338,9 +338,9 @@ def types_of(network: Any, sums: dict[str, FixedType | None]) -> FixedPoint:
 def test_sums_are_those_of_hls4ml(
     build: Callable[[Any], Any], io_type: str, sums: dict[str, FixedType | None], tmp_path: Path
 ) -> None:
-    from bench.keras_env import load
-    from targets.fpga.convert import Conversion, convert
-    from targets.fpga.simulator import Simulator, compile_project
+    from bench.formats.keras_env import load
+    from targets.fpga.hls.convert import Conversion, convert
+    from targets.fpga.hls.simulator import Simulator, compile_project
 
     network = build(load().keras)
     types = types_of(network, sums)
@@ -360,7 +360,7 @@ def test_sums_are_those_of_hls4ml(
 
 @pytest.mark.tf
 def test_what_no_stage_does_is_refused() -> None:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     keras = load().keras
     given = keras.layers.Input((4,), name="network_input")

@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench import fpga_export
-from bench.cli import cli
+from bench.cli.main import cli
 from bench.errors import ArtifactError, BenchError, ConfigError
-from bench.run import RunSummary
+from bench.run.run import RunSummary
+from bench.workflows import export_rtl as fpga_export
 from targets.fpga.parts import BOARDS
 from targets.fpga.rtl.axi_stream import Stream
 from targets.fpga.rtl.export import Export, export
 from targets.fpga.rtl.overlay_script import script
 from targets.fpga.rtl.parallel import parallel
 from targets.fpga.rtl.simulate import simulate
-from targets.pynq.job_file import Cycles, Interface
+from targets.pynq.exchange.job_file import Cycles, Interface
 from tests.rtl import expected, inputs_for
 from tests.tiny import QAT, TRAIN, made, step
 from tests.unit.test_rtl_networks import mlp, needs_iverilog

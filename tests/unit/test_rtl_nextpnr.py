@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from bench.core.registry import STEPS, TARGETS
 from bench.errors import StepError, Unavailable
-from bench.registry import STEPS, TARGETS
-from bench.steps.place_rtl import PlaceRtlParams, checks, facts_of
+from bench.steps.hardware.place_rtl import checks, facts_of
 from targets.fpga.fixed import FixedType
 from targets.fpga.nextpnr_target import Nextpnr, NextpnrOptions
+from targets.fpga.parameters import PlaceRtlParams
 from targets.fpga.rtl import nextpnr
 from targets.fpga.rtl.axi_stream import Stream, wrapper
 from targets.fpga.rtl.nextpnr import FABRICS, Placed, place, read_fmax, read_use
@@ -239,7 +240,7 @@ def test_xilinx_failures(
 
 def test_without_nextpnr_xilinx_cells_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("bench.fingerprint.installed", lambda name: True)
+    monkeypatch.setattr("bench.core.versions.installed", lambda name: True)
     monkeypatch.delenv("CHIPDB", raising=False)
     reason = STEPS.get("place_rtl").unavailable({"device": "xc7z020"})
     assert reason is not None and "nextpnr-xilinx is not on PATH" in reason
@@ -252,7 +253,7 @@ def test_without_nextpnr_xilinx_cells_are_skipped(tmp_path: Path, monkeypatch: p
 def test_without_a_chip_database_it_says_where_one_is_looked_for(
     xilinx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.fingerprint.installed", lambda name: True)
+    monkeypatch.setattr("bench.core.versions.installed", lambda name: True)
     assert STEPS.get("place_rtl").unavailable({"device": "xc7z020"}) is None
     (xilinx / "xc7z020clg400.bin").unlink()
     reason = STEPS.get("place_rtl").unavailable({"device": "xc7z020"})
@@ -260,10 +261,10 @@ def test_without_a_chip_database_it_says_where_one_is_looked_for(
 
 
 def test_without_yowasp_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.fingerprint.installed", lambda name: name == "pyosys")
+    monkeypatch.setattr("bench.core.versions.installed", lambda name: name == "pyosys")
     reason = nextpnr.missing(ECP5)
     assert reason is not None and "--extra rtl-ecp5" in reason
-    monkeypatch.setattr("bench.fingerprint.installed", lambda name: False)
+    monkeypatch.setattr("bench.core.versions.installed", lambda name: False)
     reason = nextpnr.missing(ECP5)
     assert reason is not None and "--extra rtl" in reason and "pyosys" in reason
 

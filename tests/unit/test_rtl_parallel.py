@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bench import fingerprint
+from bench.core import versions as fingerprint
+from bench.core.registry import STEPS
 from bench.errors import StepError, Unavailable
-from bench.registry import STEPS
 from targets.fpga.fixed import FixedType
 from targets.fpga.rtl import parallel as style
 from targets.fpga.rtl.parallel import parallel, rough

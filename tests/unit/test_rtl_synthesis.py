@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bench import fingerprint
+from bench.core import versions as fingerprint
+from bench.core.registry import STEPS
+from bench.core.step import Artifact
 from bench.errors import StepError
-from bench.registry import STEPS
-from bench.steps.base import Artifact
-from bench.steps.synthesize_rtl import SynthesizeRtlParams
+from targets.fpga.parameters import SynthesizeRtlParams
 from targets.fpga.rtl import synthesis
 from targets.fpga.rtl.stages import Number
 from targets.fpga.rtl.synthesis import count, family_of, read_cells, read_delay, synthesize
@@ -114,7 +114,7 @@ def test_designs_of_adders_are_mapped_quickly(
         asked.append(mapping)
         raise StepError("far enough")
 
-    monkeypatch.setattr("bench.steps.synthesize_rtl.synthesize", instead)
+    monkeypatch.setattr("bench.steps.hardware.synthesize_rtl.synthesize", instead)
     for folder in ("parent", "out"):
         (tmp_path / folder).mkdir()
     (tmp_path / "parent" / "rtl.json").write_text(json.dumps({"style": style}))

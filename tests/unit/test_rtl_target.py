@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.registry import STEPS, TARGETS
+from bench.core.step import Artifact
 from bench.errors import ArtifactError, StepError
-from bench.registry import STEPS, TARGETS
-from bench.steps import to_rtl
-from bench.steps.base import Artifact
+from bench.steps.hardware import to_rtl
 from targets.fpga.fixed import FixedPoint, FixedType, LayerTypes
 from targets.fpga.rtl import pieces, simulators
 from targets.fpga.rtl.cast import cast_lines
@@ -245,9 +245,9 @@ def test_large_designs_are_simulated_with_fewer_vectors(monkeypatch: pytest.Monk
 @tools
 def test_same_padding_and_stride_are_those_of_hls4ml(tmp_path: Path) -> None:
     """Weights at random, no training: geometry and types as hls4ml's C simulation has them."""
-    from bench.keras_env import load
-    from targets.fpga.convert import Conversion, convert
-    from targets.fpga.simulator import Simulator, compile_project
+    from bench.formats.keras_env import load
+    from targets.fpga.hls.convert import Conversion, convert
+    from targets.fpga.hls.simulator import Simulator, compile_project
 
     keras = load().keras
     layers = keras.layers

@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from bench import worker
-from bench.cells import Chain, Protocol, Sweep
-from bench.claims import Claims
-from bench.engine import Exit
+from bench.core.cells import Chain, Protocol, Sweep
+from bench.core.records import TWIN, Record
 from bench.errors import BenchError, StoreError
-from bench.progress import PlainReporter
-from bench.records import TWIN, Record
-from bench.run import RunSummary, run_sweep
-from bench.store import Store
-from bench.tasks import Plan, Task
+from bench.run import worker
+from bench.run.engines.local import Exit
+from bench.run.progress import PlainReporter
+from bench.run.run import RunSummary, run_sweep
+from bench.run.tasks import Plan, Task
+from bench.store.claims import Claims
+from bench.store.store import Store
 from tests import toy
 
 OFF = Protocol.preset("off")
@@ -388,7 +388,7 @@ def test_what_another_process_holds_is_waited_for(store: Store) -> None:
 
 
 def make_keys(sweep: Sweep, store: Store) -> dict[str, Task]:
-    from bench.plan import make_plan
+    from bench.run.plan import make_plan
 
     return make_plan(sweep, store).tasks
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.agreement import compare
+from bench.core.records import unpack
+from bench.core.size import entropy_bits, file_sizes, gzip_bytes, payload_bits
 from bench.errors import StepError
-from bench.records import unpack
 from bench.scoring.accuracy import evaluate
-from bench.scoring.agreement import compare
-from bench.scoring.size import entropy_bits, file_sizes, gzip_bytes, payload_bits
 from models.base import Data, Split
 from targets.base import Runner
 

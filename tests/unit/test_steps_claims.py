@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.step import Artifact
 from bench.errors import ConfigError, StepError
-from bench.steps import cluster, distill, facts, prune, prune_filters, qat, training
-from bench.steps.base import Artifact
-from bench.steps.prune import schedule_steps, sparsity_check, two_of_four_check
-from bench.steps.qat import zeros_check
+from bench.steps.keras import cluster, distill, facts, prune, prune_filters, qat, training
+from bench.steps.keras.prune import schedule_steps, sparsity_check, two_of_four_check
+from bench.steps.keras.qat import zeros_check
 from models.base import Budget
 from tests.tiny import CNN, MLP, dense, failed, run
 
@@ -135,7 +135,7 @@ def test_unstructured_half_under_the_name_two_of_four_is_caught(
 
 
 def test_two_of_four_without_a_fitting_layer_is_an_error(tmp_path: Path) -> None:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     layers = load().keras.layers
     model = load().keras.Sequential(
@@ -146,7 +146,7 @@ def test_two_of_four_without_a_fitting_layer_is_an_error(tmp_path: Path) -> None
 
 
 def test_networks_that_cannot_be_pruned_or_quantized_are_refused_in_one_line() -> None:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     layers = load().keras.layers
 
@@ -201,7 +201,7 @@ def test_lost_zeros_are_caught(pruned: Artifact, tmp_path: Path, monkeypatch: py
 def test_qap_keeps_the_zeros_in_the_file(pruned: Artifact, tmp_path: Path) -> None:
     artifact, outcome = run("qap", tmp_path, parent=pruned)
     assert not failed(outcome)
-    from bench.steps.keras_io import load_float
+    from bench.formats.keras import load_float
 
     assert facts.sparsity(facts.kernels(load_float(artifact.path)).values()) >= 0.75 - 0.01
 
@@ -256,7 +256,7 @@ def test_equal_peers_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_control_that_stops_early_is_caught(
     trained: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient = replace(MLP, finetune=Budget(5, 32, 1e-9, patience=1))
+    impatient = replace(MLP, finetune=Budget(5, 32, 0.0, patience=1))
     _, outcome = run("finetune", tmp_path / "a", model=impatient, parent=trained)
     assert outcome.facts["epochs_run"] == 5 and not failed(outcome)
     monkeypatch.setattr(training.TrainingParams, "fine_tuning", lambda self, model: model.finetune)
@@ -267,7 +267,7 @@ def test_the_control_that_stops_early_is_caught(
 def test_a_network_that_does_not_read_back_the_same_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.steps import train
+    from bench.steps.keras import train
 
     save = train.save_model
 
@@ -283,7 +283,7 @@ def test_a_network_that_does_not_read_back_the_same_is_caught(
 
 
 def test_a_network_that_was_not_trained_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.steps import train
+    from bench.steps.keras import train
 
     monkeypatch.setattr(train, "fit", lambda *_, **__: training.History(0, 0, 0.0, 0.0, 0.0))
     assert failed(run("train", tmp_path)[1]) == ["trained"]

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.step import Artifact
 from bench.errors import ArtifactError
-from bench.keras_env import load
-from bench.steps.base import Artifact
-from bench.steps.keras_io import load_model, save_model
-from bench.steps.training import fresh_network, predict
+from bench.formats.keras import load_model, save_model
+from bench.formats.keras_env import load
+from bench.steps.keras.training import fresh_network, predict
 from tests.tiny import CNN, MLP, Blobs, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +71,8 @@ def test_a_quantized_network_reads_the_same_in_another_process(quantized: Artifa
     here = predict(load_model(quantized.path), x)
     code = (
         "import sys, numpy as np; from pathlib import Path\n"
-        "from bench.steps.keras_io import load_model; from bench.steps.training import predict, prepare\n"
+        "from bench.formats.keras import load_model\n"
+        "from bench.steps.keras.training import predict, prepare\n"
         "from tests.tiny import Blobs\n"
         "prepare(0); x = Blobs().load().test.x[:16]\n"
         "np.save(sys.argv[2], predict(load_model(Path(sys.argv[1])), x), allow_pickle=False)\n"
@@ -80,7 +81,7 @@ def test_a_quantized_network_reads_the_same_in_another_process(quantized: Artifa
     subprocess.run([sys.executable, "-c", code, str(quantized.path), str(out)], check=True, cwd=ROOT)
     np.testing.assert_array_equal(np.load(out, allow_pickle=False), here)
     # It is quantized: the float network beside the ranges says something else.
-    from bench.steps.keras_io import load_float
+    from bench.formats.keras import load_float
 
     assert np.abs(predict(load_float(quantized.path), x) - here).max() > 0
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from bench.errors import StepError
-from bench.keras_env import load
-from bench.steps.prune_filters import choose, equality_check, masked, rebuild, width
-from bench.steps.training import fresh_network
+from bench.formats.keras_env import load
+from bench.steps.keras.prune_filters import choose, equality_check, masked, rebuild, width
+from bench.steps.keras.training import fresh_network
 from tests.tiny import CNN
 
 pytestmark = pytest.mark.tf

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.step import Artifact
 from bench.errors import StepError
-from bench.keras_env import load
-from bench.steps import training
-from bench.steps.base import Artifact
-from bench.steps.training import Distillation, accuracy, divergence, fit, fresh_network
+from bench.formats.keras_env import load
+from bench.steps.keras import training
+from bench.steps.keras.training import Distillation, accuracy, divergence, fit, fresh_network
 from models.base import Budget, Data, Split
 from tests.tiny import MLP, Blobs, failed, run
 

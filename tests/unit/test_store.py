@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import records
+from bench.core import records
+from bench.core.records import Record
 from bench.errors import ArtifactError, OtherVersion, StoreError
-from bench.records import Record
-from bench.store import Store
+from bench.store.store import Store
 
 KEY = "ab" * 32
 GOLDEN = Path(__file__).parent.parent / "golden"

@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.errors import ArtifactError
-from targets.tflite_file import TfliteFile, inspect, inspect_bytes
-from targets.tflite_reader import _measure
+from bench.formats.tflite import TfliteFile
+from bench.formats.tflite_reader import _measure, inspect, inspect_bytes
 from tests.tflite_maker import dense, weights
 
 pytest.importorskip("ai_edge_litert")
@@ -177,7 +177,7 @@ def test_no_tensorflow_is_imported(tmp_path: Path) -> None:
     (tmp_path / "model.tflite").write_bytes(dense())
     code = (
         "import sys; from pathlib import Path; from targets.tflite import Tflite;"
-        "from targets.tflite_file import inspect;"
+        "from bench.formats.tflite_reader import inspect;"
         "path = Path(sys.argv[1]); inspect(path); Tflite().open(path).invoke();"
         "sys.exit('tensorflow' in sys.modules)"
     )

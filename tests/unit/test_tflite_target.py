@@ -166,13 +166,13 @@ def test_no_runtime_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_runtime_when_opening(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import bench.keras_env
+    import bench.formats.keras_env
 
     def absent() -> Any:
         raise Unavailable("tensorflow is not installed")
 
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    monkeypatch.setattr(bench.keras_env, "load", absent)
+    monkeypatch.setattr(bench.formats.keras_env, "load", absent)
     tflite.runtime.cache_clear()
     try:
         with pytest.raises(Unavailable, match="no TFLite runtime"):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.timing.intervals import (
+from bench.core.intervals import (
     Interval,
     Z,
     bootstrap,

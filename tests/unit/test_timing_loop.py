@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from bench.cells import Protocol
+from bench.core.cells import Protocol
 from bench.timing import loop
 from bench.timing.clock import resolution_ns, system_clock
 from bench.timing.loop import Timer, block_size, gc_frozen, gc_off, time_scope

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.cells import Protocol
-from bench.records import TWIN
+from bench.core.cells import Protocol
+from bench.core.records import TWIN
 from bench.timing.rounds import reference_of, run_round
 from tests.timing_fakes import FakeClock, FakeRunner
 

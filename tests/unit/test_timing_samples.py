@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from bench.records import unpack
+from bench.core.records import unpack
 from bench.timing.samples import RATIO, SAMPLES_FOR, drift, pooled_percentiles, scope_times, throughput
 
 

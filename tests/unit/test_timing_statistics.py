@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.records import TWIN
+from bench.core.intervals import Interval
+from bench.core.records import TWIN
 from bench.timing.disturbances import disturbances
-from bench.timing.intervals import Interval
 from bench.timing.samples import scope_times
 from bench.timing.statistics import aa_gap, round_ratios, summarise
 from bench.timing.verdicts import versus_reference

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.step import Artifact, Check, StepContext, StepOutcome
 from bench.errors import StepError
-from bench.steps import to_tflite
-from bench.steps.base import Artifact, Check, StepContext, StepOutcome
-from bench.steps.tflite_checks import claims
-from bench.steps.to_tflite import (
+from bench.formats.tflite_reader import inspect_bytes
+from bench.steps.tflite import to_tflite
+from bench.steps.tflite.tflite_checks import claims
+from bench.steps.tflite.to_tflite import (
     ToTflite,
     ToTfliteParams,
     agreement_check,
@@ -23,7 +24,6 @@ from bench.steps.to_tflite import (
     samples_digest,
 )
 from models.base import Budget, Data, Model, Split
-from targets.tflite_file import inspect_bytes
 from tests.tflite_maker import dense, logits
 
 FEATURES, CLASSES = 32, 4
@@ -171,10 +171,11 @@ class Parents:
 
 @pytest.fixture(scope="module")
 def parents(tmp_path_factory: pytest.TempPathFactory) -> Parents:
-    from bench.keras_env import load
-    from bench.steps import facts, keras_io
-    from bench.steps.qat import start_ranges
-    from bench.steps.training import prepare
+    from bench.formats import keras as keras_io
+    from bench.formats.keras_env import load
+    from bench.steps.keras import facts
+    from bench.steps.keras.qat import start_ranges
+    from bench.steps.keras.training import prepare
 
     prepare(0)
     keras = load().keras
@@ -387,7 +388,7 @@ def test_stability_of_calibration_is_recorded(parents: Parents, convert: Any) ->
 def test_what_the_converter_refuses_is_one_message(
     parents: Parents, convert: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.keras_env import load
+    from bench.formats.keras_env import load
 
     tf, _ = load()
 
@@ -401,7 +402,7 @@ def test_what_the_converter_refuses_is_one_message(
 
 @pytest.mark.tf
 def test_fake_quantizers_are_found(parents: Parents) -> None:
-    from bench.steps.keras_io import load_model
+    from bench.formats.keras import load_model
 
     assert has_fake_quantizers(load_model(parents.quantized.path))
     assert not has_fake_quantizers(load_model(parents.plain.path))

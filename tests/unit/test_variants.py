@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from bench.cells import Chain, StepSpec
-from bench.chains import check_chain
-from bench.config import parse_sweep
-from bench.registry import STEPS
-from bench.variants import VARIANTS, NotApplicable, Variant, resolve
+from bench.core.cells import Chain, StepSpec
+from bench.core.registry import STEPS
+from bench.sweep import parse_sweep
+from bench.sweep.chains import check_chain
+from bench.sweep.variants import VARIANTS, NotApplicable, Variant, resolve
 from tests.tiny import MLP
 
 CORE = ["baseline", "pruned", "ptq", "dq", "fiq", "qat", "qap", "distilled", "distilled_qap"]
@@ -102,7 +102,8 @@ def test_a_sweep_overrides_any_parameter_by_a_grid(
 
 def test_planning_needs_no_tensorflow() -> None:
     code = (
-        "import sys, bench.variants, bench.registry as r; [r.STEPS.get(n) for n in r.STEPS.names()];"
+        "import sys, bench.sweep.variants, bench.core.registry as r;"
+        "[r.STEPS.get(n) for n in r.STEPS.names()];"
         "sys.exit('tensorflow' in sys.modules or 'tf_keras' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

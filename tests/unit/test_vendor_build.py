@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from bench.core.registry import STEPS
+from bench.core.step import StepContext, StepOutcome
 from bench.errors import StepError, Unavailable
-from bench.registry import STEPS
-from bench.steps.base import StepContext, StepOutcome
-from targets.fpga import flow, guard
-from targets.fpga.tools import Tool
+from targets.fpga import guard
+from targets.fpga.vendor import flow
+from targets.fpga.vendor.tools import Tool
 from tests import vendor
 from tests.tiny import failed
 from tests.toy import MODEL
@@ -64,9 +65,9 @@ def test_an_overlay_has_its_files_side_by_side(tmp_path: Path, monkeypatch: pyte
 
 
 def test_manifest_links_network_project_and_overlay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.store import folder_digest
-    from targets.fpga import manifest
-    from targets.fpga.products import digest_of
+    from bench.store.store import folder_digest
+    from targets.fpga.vendor import manifest
+    from targets.fpga.vendor.products import digest_of
 
     vendor.on_path(monkeypatch, tmp_path, "vivado_hls", "vivado")
     out, _ = build(tmp_path)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ArtifactError
-from targets.fpga.overlay_files import read_bit, read_hwh, same_part, strangers
+from targets.fpga.vendor.overlay_files import read_bit, read_hwh, same_part, strangers
 from tests import vendor_tool
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from bench import build as building
-from bench.cells import Chain
-from bench.cli import run_cli
-from bench.plan import make_plan
-from bench.store import Store
-from targets.fpga import manifest
+from bench.cli.main import run_cli
+from bench.core.cells import Chain
+from bench.run.plan import make_plan
+from bench.store.store import Store
+from bench.workflows import vendor_build as building
+from targets.fpga.vendor import manifest
 from tests import vendor, vendor_tool, vitis_unified
 
 CELL = "toy/baseline"
@@ -328,7 +328,7 @@ def test_the_same_bit_twice_is_one(tmp_path: Path) -> None:
 def test_absurd_sizes_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from targets.fpga import overlay_files
+    from targets.fpga.vendor import overlay_files
 
     place = foreign(tmp_path)
     monkeypatch.setattr(overlay_files, "MAX_BIT_BYTES", 100)

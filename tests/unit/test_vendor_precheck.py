@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.errors import ArtifactError
-from targets.fpga.precheck import estimate
+from targets.fpga.vendor.precheck import estimate
 from tests import vendor
 
 

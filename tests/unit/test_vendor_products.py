@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from targets.fpga.flow import Stages
-from targets.fpga.overlay_files import BitHeader
-from targets.fpga.product_checks import checks
-from targets.fpga.products import Products
-from targets.fpga.reports import HardwareReport
+from targets.fpga.vendor.flow import Stages
+from targets.fpga.vendor.overlay_files import BitHeader
+from targets.fpga.vendor.product_checks import checks
+from targets.fpga.vendor.products import Products
+from targets.fpga.vendor.reports import HardwareReport
 
 PART = "xc7z020clg400-1"
 HEADER = BitHeader("design_1_wrapper", {"Version": "2020.1"}, "7z020clg400", "2024/01/31", "12:30:05", 256)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.registry import STEPS, TARGETS
-from bench.steps.base import Artifact, StepContext
-from targets.fpga.flow import Project, Stages, commands, script
-from targets.fpga.precheck import estimate
-from targets.fpga.vendor import SUPPORTED
+from bench.core.registry import STEPS, TARGETS
+from bench.core.step import Artifact, StepContext
+from targets.fpga.vendor.flow import Project, Stages, commands, script
+from targets.fpga.vendor.precheck import estimate
+from targets.fpga.vendor_target import SUPPORTED
 from tests import tiny
 
 pytestmark = [

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bench import registry
-from bench.engine import python
-from bench.plan import make_plan
-from bench.progress import PlainReporter
-from bench.run import RunSummary, run_sweep
-from bench.store import Store
+from bench.core import registry
+from bench.run.engines.local import python
+from bench.run.plan import make_plan
+from bench.run.progress import PlainReporter
+from bench.run.run import RunSummary, run_sweep
+from bench.store.store import Store
 from tests import vendor
 from tests.unit.test_vendor_build import alive
 
@@ -104,7 +104,7 @@ def test_the_version_is_part_of_the_key_and_limits_are_not(
 
 
 def test_keys_of_other_steps_hold_no_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench import keys
+    from bench.run import keys
 
     seen: list[Any] = []
     monkeypatch.setattr(keys, "digest", lambda value: seen.append(value) or "0" * 64)
@@ -176,8 +176,8 @@ def test_options_that_do_not_go_together(options: dict[str, Any], text: str) -> 
 
 
 def test_options_that_do_not_go_together_are_told_without_a_parameters_name() -> None:
-    from bench.config.loader import parse_sweep
     from bench.errors import ConfigError
+    from bench.sweep.loader import parse_sweep
 
     text = "sweep: a\nmodels: [digits_mlp]\nvariants: [qat]\ntargets: [{fpga: {board: kv260}}]\n"
     with pytest.raises(ConfigError) as caught:
@@ -186,7 +186,7 @@ def test_options_that_do_not_go_together_are_told_without_a_parameters_name() ->
 
 
 def test_grids_of_a_sweep_file() -> None:
-    from bench.config.loader import parse_sweep
+    from bench.sweep.loader import parse_sweep
 
     sweep = parse_sweep(
         {
@@ -230,8 +230,8 @@ ZYNQ, MPSOC = "xc7z020clg400-1", "xczu9eg-ffvb1156-2-e"
 def test_each_option_is_a_grid_of_projects(
     backend: str, option: str, values: list[Any], written: dict[str, list[Any]]
 ) -> None:
-    from bench.build import make_sweep
-    from bench.config.loader import parse_sweep
+    from bench.sweep.loader import parse_sweep
+    from bench.workflows.vendor_build import make_sweep
 
     target = {"fpga": {"backend": backend, option: values}}
     sweep = parse_sweep({"models": ["digits_mlp"], "variants": ["qat"], "seeds": [0], "targets": [target]})
@@ -248,7 +248,7 @@ class TestMakeSweep:
     """The sweep that `bench build` makes of a cell."""
 
     def test_has_the_variant_alone(self) -> None:
-        from bench.build import make_sweep
+        from bench.workflows.vendor_build import make_sweep
 
         options = {"backend": "Vivado", "reuse_factor": [1, 4], "clock_ns": 5.0, "part": None}
         sweep = make_sweep("digits_mlp/qat", options, seed=3)
@@ -257,7 +257,7 @@ class TestMakeSweep:
         assert sweep.protocol.rounds == 0
 
     def test_written_and_built_share_the_project(self) -> None:
-        from bench.build import make_sweep
+        from bench.workflows.vendor_build import make_sweep
 
         store = Store("nowhere")
         built = make_plan(make_sweep("digits_mlp/qat", {"backend": "Vitis"}), store).cells[0]
@@ -279,17 +279,17 @@ class TestMakeSweep:
         ],
     )
     def test_says_what_is_wrong(self, cell: str, options: dict[str, Any], text: str) -> None:
-        from bench.build import make_sweep
         from bench.errors import ConfigError
+        from bench.workflows.vendor_build import make_sweep
 
         with pytest.raises(ConfigError) as caught:
             make_sweep(cell, options)
         assert text in str(caught.value)
 
     def test_a_backend_that_is_not_there_is_refused(self) -> None:
-        from bench.build import make_sweep
         from bench.errors import Unavailable
-        from targets.fpga.tools import no_backend
+        from bench.workflows.vendor_build import make_sweep
+        from targets.fpga.vendor.tools import no_backend
 
         if no_backend("VitisUnified") is None:
             pytest.skip("the installed hls4ml has it, or is not there")

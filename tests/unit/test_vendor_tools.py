@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import Unavailable
-from targets.fpga import tools
+from targets.fpga.vendor import tools
 from tests import vendor
 
 
@@ -123,7 +123,7 @@ def test_vitis_by_year(
 
 
 def test_backend_that_hls4ml_lacks_names_the_version() -> None:
-    from bench.fingerprint import installed, version
+    from bench.core.versions import installed, version
 
     if not installed("hls4ml"):
         pytest.skip("hls4ml is not installed")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bench.report.frames.view import ModelView
 from bench.report.pictures import agreement, board, curves, fabric, latency, layers, resources, scatter, sizes
 from bench.report.pictures.style import FORMATS, Picture, Plan, draw, slug
-from bench.report.read import Cell, Rounds
-from bench.report.view import ModelView
+from bench.report.records.read import Cell, Rounds
 
 __all__ = ["FORMATS", "Picture", "Plan", "draw", "plans", "slug"]
 

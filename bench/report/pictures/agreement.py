@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.core.intervals import mcnemar
+from bench.report.frames.view import ModelView, size_front
 from bench.report.pictures.labels import Entry, fewer, legend, room_for, rows
 from bench.report.pictures.style import BLUE, GREY, ORANGE, VERMILION, WIDTH, Plan, panel, slug
-from bench.report.read import BASELINE, Cell
-from bench.report.scores import Scores
-from bench.report.view import ModelView, size_front
-from bench.timing.intervals import mcnemar
+from bench.report.records.read import BASELINE, Cell
+from bench.report.records.scores import Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

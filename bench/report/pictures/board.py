@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.report import formats
-from bench.report.board import BATCH, PHASES
-from bench.report.fpga import MODELLED
+from bench.report.frames import formats
+from bench.report.frames.view import ModelView
 from bench.report.pictures.labels import Entry, legend, room_for, rows
 from bench.report.pictures.style import (
     BLUE,
@@ -30,7 +29,8 @@ from bench.report.pictures.style import (
     round_numbers,
     slug,
 )
-from bench.report.view import ModelView
+from bench.report.records.board import BATCH, PHASES
+from bench.report.records.fpga import MODELLED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

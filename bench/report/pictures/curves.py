@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from bench.report import formats
+from bench.report.frames import formats
+from bench.report.frames.view import ModelView, Number
 from bench.report.metrics import METRICS
 from bench.report.pictures.labels import Entry, legend, legend_room
 from bench.report.pictures.style import (
@@ -21,8 +22,7 @@ from bench.report.pictures.style import (
     slug,
     tick_text,
 )
-from bench.report.read import BASELINE, Cell
-from bench.report.view import ModelView, Number
+from bench.report.records.read import BASELINE, Cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

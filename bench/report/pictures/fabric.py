@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.report.frames.view import ModelView, Number, Place, base_name
 from bench.report.metrics import METRICS
 from bench.report.pictures import curves
 from bench.report.pictures.curves import NAMED, Curve, Point
@@ -27,8 +28,7 @@ from bench.report.pictures.style import (
     slug,
     tick_text,
 )
-from bench.report.read import Cell
-from bench.report.view import ModelView, Number, Place, base_name
+from bench.report.records.read import Cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

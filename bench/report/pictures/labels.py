@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.report.pictures.style import WIDTH, clean
-from bench.report.read import BASELINE
+from bench.report.records.read import BASELINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

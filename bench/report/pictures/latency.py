@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.records import unpack
-from bench.report import formats
+from bench.core.records import unpack
+from bench.report.frames import formats
+from bench.report.frames.view import ModelView, size_front
 from bench.report.pictures.labels import fewer, room_for, rows
 from bench.report.pictures.style import GREY, INK, WIDTH, Plan, log_ticks, look, panel, slug
-from bench.report.read import BASELINE, Cell, Rounds
-from bench.report.view import ModelView, size_front
+from bench.report.records.read import BASELINE, Cell, Rounds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.report import fpga
+from bench.report.frames.view import ModelView, size_front
 from bench.report.pictures.labels import fewer, room_for, rows
 from bench.report.pictures.style import BLUE, INK, ORANGE, WIDTH, Plan, clean, panel, slug
-from bench.report.read import Cell
-from bench.report.view import ModelView, size_front
-from bench.report.weights import BITS, dicts, number, tensors
+from bench.report.records import fpga
+from bench.report.records.read import Cell
+from bench.report.records.weights import BITS, dicts, number, tensors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.report.frames.view import ModelView, base_name, size_front
 from bench.report.metrics import RESOURCES
 from bench.report.pictures.labels import Entry, fewer, legend, room_for, rows
 from bench.report.pictures.style import BLUE, GREY, ORANGE, SKY, WIDTH, Plan, panel, slug
-from bench.report.view import ModelView, base_name, size_front
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bench.report import formats
+from bench.report.frames import formats
+from bench.report.frames.view import SAME_COST, ModelView, Number, candidates, latency_front, pareto
 from bench.report.metrics import METRICS
 from bench.report.pictures.labels import shortened
 from bench.report.pictures.placing import GAP, SIZE, Area, Places, width
 from bench.report.pictures.style import INK, Plan, accuracy_label, clean, log_ticks, look, panel, slug
-from bench.report.read import BASELINE
-from bench.report.view import SAME_COST, ModelView, Number, candidates, latency_front, pareto
+from bench.report.records.read import BASELINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.report import formats
+from bench.report.frames import formats
+from bench.report.frames.view import ModelView, size_front
 from bench.report.pictures.labels import Entry, fewer, legend, legend_room, room_for, rows
 from bench.report.pictures.style import (
     BLUE,
@@ -21,8 +22,7 @@ from bench.report.pictures.style import (
     Plan,
     panel,
 )
-from bench.report.read import Cell
-from bench.report.view import ModelView, size_front
+from bench.report.records.read import Cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.report.view import CONTROLS
+from bench.report.frames.view import CONTROLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

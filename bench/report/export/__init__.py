@@ -1,0 +1,1 @@
+"""The frame as files, and as runs in MLflow."""

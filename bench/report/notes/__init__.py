@@ -1,0 +1,1 @@
+"""What stands below a table: headline, notes, the chain of agreement, machines."""

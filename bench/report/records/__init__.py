@@ -1,0 +1,1 @@
+"""Records to cells: everything that a report reads, checked. Out: `Cell`s with their records."""

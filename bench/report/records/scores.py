@@ -1,0 +1,46 @@
+"""Unpacked outcomes of test items, shared by everything that pairs cells on the same items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bench.core.records import unpack
+from bench.errors import StoreError
+from bench.report.records.read import Cell
+
+
+class Scores:
+    """Unpacked bits of evaluate records, kept while one model is worked on."""
+
+    def __init__(self) -> None:
+        self._bits: dict[tuple[int, str], np.ndarray | None] = {}
+
+    def array(self, cell: Cell | None, name: str) -> np.ndarray | None:
+        """`correct` (bool) or `predictions` (int) of a scored cell, each (items,)."""
+        if cell is None or not cell.evaluate_outcome.ok or cell.evaluate is None:
+            return None
+        key = (id(cell.evaluate), name)
+        if key not in self._bits:
+            packed = cell.evaluate.result.get(name)
+            self._bits[key] = _unpacked(packed) if packed else None
+        return self._bits[key]
+
+    def pair(self, cell: Cell, baseline: Cell | None, name: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """The arrays of a cell and its baseline, where both were scored on the same items."""
+        mine, other = self.array(cell, name), self.array(baseline, name)
+        if mine is None or other is None or mine.size != other.size:
+            return None
+        assert cell.evaluate is not None and baseline is not None and baseline.evaluate is not None
+        if cell.evaluate.result.get("labels_sha256") != baseline.evaluate.result.get("labels_sha256"):
+            return None
+        return mine, other
+
+
+def _unpacked(packed: dict[str, Any]) -> np.ndarray | None:
+    """None where the data are damaged: then nothing is paired."""
+    try:
+        return unpack(packed)
+    except StoreError:
+        return None

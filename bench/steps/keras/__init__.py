@@ -1,0 +1,1 @@
+"""Steps on Keras networks: train, prune, quantize-aware training, cluster, distil."""

@@ -1,0 +1,1 @@
+"""Conversion to TFLite in every mode, and the checks of what came out."""

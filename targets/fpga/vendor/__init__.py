@@ -1,0 +1,1 @@
+"""Vivado and Vitis: the flow, its tools, what it makes and how that is checked."""

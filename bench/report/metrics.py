@@ -22,8 +22,18 @@ COLUMNS = (
     "stage",
     "n",
     "status",
+    "missing",
+    "failed_step",
+    "seeds_failed",
+    "verdict",
+    "comparison",
+    "tool",
+    "first_difference",
+    "caveat",
     "reason",
 )
+#: columns of text that is a word of a closed list, or a name; empty where there is nothing to say
+WORDS = ("missing", "failed_step", "verdict", "comparison", "tool", "first_difference", "caveat")
 
 COLUMN_DOCS = {
     "sweep": "name of the sweep",
@@ -42,7 +52,15 @@ COLUMN_DOCS = {
     "stage": "for FPGA resources: hls_est, synth, impl",
     "n": "what the number rests on: test items, latency samples, or seeds in aggregated rows",
     "status": "ok, failed, skipped, timeout",
-    "reason": "why there is no number; in an ok row what to beware of, such as the verdict on a latency",
+    "missing": "of a skipped row: not_applicable (there can be no such number) or not_run (not yet)",
+    "failed_step": "of a row without a number: which step gave none: one of the chain, evaluate or measure",
+    "seeds_failed": "in aggregated rows: how many seeds failed or timed out",
+    "verdict": "of a latency: noisy or unstable; empty where it can be trusted",
+    "comparison": "of a latency_ratio: faster, slower, same or unclear",
+    "tool": "which tool counted a design's resources",
+    "first_difference": "the first layer from which on the outputs of the two in `scope` differ",
+    "caveat": "placeholder_cycles: the kernel's cycles in a modelled time are not the design's",
+    "reason": "for people: why there is no number; in an ok row what to beware of",
 }
 
 #: Scopes from the narrowest to the widest; others follow by name.
@@ -65,7 +83,9 @@ RESOURCES = {
 
 NOT_APPLICABLE = "not applicable: "
 NOT_RUN = "not run yet"
-
+NOT_MEASURED = "not measured yet"
+#: values of the column `missing`
+NO_SUCH_NUMBER, NOT_YET = "not_applicable", "not_run"
 
 _LATENCY = "median of the rounds' medians over the measured seeds; with one seed its own interval"
 

@@ -19,7 +19,7 @@ from bench.report.metrics_board import BOARD, ENERGY
 from bench.report.notes.board import board_notes
 from bench.report.notes.notes import notes
 from bench.report.page.families import family
-from bench.report.records.board import NO_RAILS, PLACEHOLDER, VIRTUAL
+from bench.report.records.board import NO_RAILS, PLACEHOLDER_CYCLES, VIRTUAL
 from bench.report.records.read import read_sweep
 from bench.report.tables.comparison import Table, TableCell, comparison
 from tests.synthetic import KINDS, build
@@ -134,10 +134,11 @@ def test_modelled_is_said_wherever_such_a_number_stands(results: Path, shown: Ta
     files = write_report(results, "synthetic", tmp_path)
     for name in ("report.md", "report.html"):
         text = html.unescape(files[name].read_text("utf-8").replace("\\", ""))
-        assert f"board, modelled ({EMULATED})" in text and PLACEHOLDER in text
+        assert f"board, modelled ({EMULATED})" in text and "are a placeholder" in text
     kept = read_csv(files["report.csv"])
     virtual = kept[(kept["target"] == EMULATED) & kept["metric"].isin({"phase_p50", "batch_time"})]
-    assert set(virtual["origin"]) == {"modelled"} and set(virtual["reason"]) == {PLACEHOLDER}
+    assert set(virtual["origin"]) == {"modelled"}
+    assert set(virtual["caveat"]) == {PLACEHOLDER_CYCLES}
     assert [r for r in shown.remarks if r.startswith(f"{EMULATED}: times are modelled")]
     assert not [r for r in shown.remarks if r.startswith(DESK) and "modelled" in r]
     for column in shown.columns:

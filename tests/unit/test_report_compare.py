@@ -96,7 +96,7 @@ def test_a_change_inside_the_noise_is_none(old: pd.DataFrame, tmp_path: Path) ->
 def test_a_noisy_latency_decides_nothing(old: pd.DataFrame, tmp_path: Path) -> None:
     build(tmp_path, variants=FEW, time_scale=2.0, runs=1)
     new = frame(tmp_path)
-    new.loc[new["metric"] == "latency_p50", "reason"] = "noisy: rounds spread by 30 %"
+    new.loc[new["metric"] == "latency_p50", "verdict"] = "noisy"
     change = find(compare(old, new), "fiq", "latency_p50", "invoke")
     assert change.verdict == "unclear" and "noisy" in change.note
 

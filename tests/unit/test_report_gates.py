@@ -106,7 +106,7 @@ def test_latency_limits_and_noise(old: Path, tmp_path: Path) -> None:
     failed = one("latency +10%", old, tmp_path)
     assert not failed.passed and any("fiq tflite latency invoke: +5" in line for line in failed.failures)
     new = frame(tmp_path)
-    new.loc[new["metric"] == "latency_p50", "reason"] = "noisy: rounds spread by 30 %"
+    new.loc[new["metric"] == "latency_p50", "verdict"] = "noisy"
     (noisy,) = judge([parse("latency +10%")], compare(frame(old), new))
     assert noisy.passed and any("fiq" in line and "new noisy" in line for line in noisy.undecided)
     assert str(noisy).count("not decided") == 6 and str(noisy).endswith("more")

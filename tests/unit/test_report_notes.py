@@ -15,8 +15,11 @@ from bench.report.records.read import Cell
 from bench.sweep import load_sweep
 
 
-def number(value: float, low: float = 0.0, high: float = 0.0, reason: str = "") -> Number:
-    return Number(value, low or value, high or value, None, "ok", reason)
+def number(
+    value: float, low: float = 0.0, high: float = 0.0, comparison: str = "", verdict: str = ""
+) -> Number:
+    words = {"comparison": comparison, "verdict": verdict}
+    return Number(value, low or value, high or value, None, "ok", "a reason", **words)
 
 
 class View:
@@ -55,8 +58,8 @@ SAME = number(1.0, 0.98, 1.02, "same")
 SLOWER = number(1.3, 1.2, 1.4, "slower")
 FASTER = number(0.5, 0.48, 0.52, "faster")
 UNDECIDED = number(1.0, 0.8, 1.2, "unclear")
-NOISY = number(1.3, 1.2, 1.4, "slower; noisy: rounds differ")
-FAR_NOISY = number(9.0, 6.0, 14.0, "slower; unstable: rounds differ")
+NOISY = number(1.3, 1.2, 1.4, "slower", "noisy")
+FAR_NOISY = number(9.0, 6.0, 14.0, "slower", "unstable")
 PRUNED = {"sparsity": 0.75, "params": 240.0, "file_bytes": 1000.0, "gzip_bytes": 400.0}
 
 

@@ -13,15 +13,16 @@ import numpy as np
 from bench.core.intervals import paired_difference, wilson
 from bench.errors import StoreError
 from bench.report.frames.seeds import Interval, mean_interval, paired_interval
-from bench.report.metrics import COLUMNS, METRICS, SIZE_FACTS, scope_order
+from bench.report.metrics import COLUMNS, METRICS, NOT_MEASURED, NOT_YET, SIZE_FACTS, scope_order
 from bench.report.records import board, fpga
 from bench.report.records.fpga import MEASURED
 from bench.report.records.read import (
     BASELINE,
+    MEASURE,
     Cell,
     Outcome,
     SweepData,
-    fell,
+    outcome_of,
     read_sweep,
     sweep_names,
     uncollected,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 #: The same few counts come up in many cells, and the interval is found by bisection.
 _paired_difference = lru_cache(maxsize=4096)(paired_difference)
 SOURCES = "sources"
+COUNTS = ("seed", "n", "seeds_failed")
 
 
 class Row(NamedTuple):
@@ -55,6 +57,14 @@ class Row(NamedTuple):
     stage: str = ""
     n: int | None = None
     status: str = "ok"
+    missing: str = ""
+    failed_step: str = ""
+    seeds_failed: int | None = None
+    verdict: str = ""
+    comparison: str = ""
+    tool: str = ""
+    first_difference: str = ""
+    caveat: str = ""
     reason: str = ""
 
 
@@ -85,15 +95,19 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype={"seed": "Int64", "n": "Int64"})
+        table = pd.read_csv(path, dtype=dict.fromkeys(COUNTS, "Int64"))
         missing = [name for name in COLUMNS if name not in table]
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")
-        texts = [c for c in COLUMNS if c not in ("value", "low", "high", "seed", "n")]
+        texts = [name for name in COLUMNS if name not in ("value", "low", "high", *COUNTS)]
         table = table.astype(dict.fromkeys(texts, "string")).fillna(dict.fromkeys(texts, ""))
         return table.astype(dict.fromkeys(("value", "low", "high"), float))[list(COLUMNS)]
     except (ValueError, OSError) as error:
-        raise StoreError(f"not a report.csv ({error})", where=str(path)) from error
+        raise StoreError(
+            f"not a report.csv of this version ({error})",
+            where=str(path),
+            mend="If an older version wrote it, write the report again: bench report SWEEP.",
+        ) from error
 
 
 def sweep_frame(*sweeps: SweepData) -> pd.DataFrame:
@@ -110,7 +124,7 @@ def as_frame(found: Iterable[Row]) -> pd.DataFrame:
     for name, values in zip(COLUMNS, columns, strict=True):
         if name in ("value", "low", "high"):
             table[name] = np.array([math.nan if v is None else v for v in values], dtype=float)
-        elif name in ("seed", "n"):
+        elif name in COUNTS:
             table[name] = pd.array(list(values), dtype="Int64")
         else:
             table[name] = pd.array(list(values), dtype="string" if not values else None)
@@ -144,7 +158,15 @@ def _base(data: SweepData, cell: Cell) -> tuple[str, str, str, str, int]:
 
 def _missing(data: SweepData, cell: Cell, metric: str, outcome: Outcome) -> Row:
     unit = METRICS[metric].unit
-    return Row(*_base(data, cell), metric, unit=unit, status=outcome.status, reason=outcome.reason)
+    return Row(
+        *_base(data, cell),
+        metric,
+        unit=unit,
+        status=outcome.status,
+        missing=outcome.missing,
+        failed_step=outcome.step,
+        reason=outcome.reason,
+    )
 
 
 def _accuracy_rows(data: SweepData, cell: Cell, baseline: Cell | None, scores: Scores) -> Iterator[Row]:
@@ -210,6 +232,9 @@ def _device_rows(data: SweepData, cell: Cell) -> Iterator[Row]:
             stage=one.stage,
             n=one.n,
             status=status,
+            tool=one.tool,
+            first_difference=one.first_difference,
+            caveat=one.caveat,
             reason=one.reason,
         )
 
@@ -229,11 +254,11 @@ def _latency_outcome(data: SweepData, cell: Cell) -> Outcome:
     records = data.rounds.get(cell.measure_keys, [])
     for record in records:
         if record.status != "ok":
-            return fell("measure", record)
+            return outcome_of(MEASURE, record)
         entry = record.result.get("entries", {}).get(cell.variant)
         if entry and entry.get("error"):
-            return Outcome("failed", f"measure: {entry['error']}")
-    return Outcome("skipped", "not measured yet")
+            return Outcome("failed", f"{MEASURE}: {entry['error']}", step=MEASURE)
+    return Outcome("skipped", NOT_MEASURED, NOT_YET)
 
 
 def _latency_rows(
@@ -264,12 +289,15 @@ def _summary_rows(data: SweepData, cell: Cell, scope: str, found: LatencySummary
     base = _base(data, cell)
     note = "" if found.verdict == "ok" else f"{found.verdict}: {'; '.join(found.reasons)}"
 
+    unsure = "" if found.verdict == "ok" else found.verdict
+
     def row(
-        metric: str, value: float, low: float | None, high: float | None, n: int, reason: str = note
+        metric: str, value: float, low: float | None, high: float | None, n: int, comparison: str = ""
     ) -> Row:
-        return Row(
-            *base, metric, value, low, high, METRICS[metric].unit, scope, MEASURED, "", n, "ok", reason
-        )
+        reason = "; ".join(filter(None, (comparison, note)))
+        place = Row(*base, metric, unit=METRICS[metric].unit, scope=scope, origin=MEASURED)
+        known = place._replace(value=value, low=low, high=high, n=n)
+        return known._replace(verdict=unsure, comparison=comparison, reason=reason)
 
     yield row("latency_p50", found.p50, found.low, found.high, found.n)
     for name in ("p90", "p95", "p99"):
@@ -280,8 +308,8 @@ def _summary_rows(data: SweepData, cell: Cell, scope: str, found: LatencySummary
         if found.aa_gap is not None:
             yield row("latency_noise", found.aa_gap, None, None, found.rounds)
     elif found.ratio is not None and found.reference == BASELINE:
-        reason = "; ".join(filter(None, (found.verdict_vs_baseline, note)))
-        yield row("latency_ratio", found.ratio, found.ratio_low, found.ratio_high, found.rounds, reason)
+        told = found.verdict_vs_baseline or ""
+        yield row("latency_ratio", found.ratio, found.ratio_low, found.ratio_high, found.rounds, told)
     if str(data.protocol.get("name")).startswith("mlperf"):  # a changed preset is `mlperf-custom`
         yield row("throughput", found.throughput, found.throughput_low, found.throughput_high, found.n)
 
@@ -335,4 +363,14 @@ def _mean(good: list[Row], bad: list[Row], paired: tuple[float, Interval] | None
     notes = list(dict.fromkeys(row.reason for row in good if row.reason))
     if bad:
         notes.append(f"{len(bad)} of {len(good) + len(bad)} seeds {bad[0].status}: {bad[0].reason}")
-    return one._replace(seed=None, value=value, low=low, high=high, n=n, reason="; ".join(notes))
+    return one._replace(
+        seed=None,
+        value=value,
+        low=low,
+        high=high,
+        n=n,
+        failed_step=bad[0].failed_step if bad else "",
+        seeds_failed=sum(row.status in ("failed", "timeout") for row in bad),
+        verdict=next((word for word in ("noisy", "unstable") if any(r.verdict == word for r in good)), ""),
+        reason="; ".join(notes),
+    )

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.report.metrics import COST, HARDWARE, LINKS, PLACED, STAGES, scope_order
+from bench.report.metrics import COST, HARDWARE, LINKS, PLACED, STAGES, WORDS, scope_order
 from bench.report.records.read import BASELINE
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ CONTROLS = {
 
 
 class Number(NamedTuple):
-    """One number of the frame, NaN where there is none; `seeds`: how many have it."""
+    """One number of the frame, NaN where there is none; `seeds`: how many have it. Its words are columns of
+    the frame (`bench.report.metrics.COLUMN_DOCS`)."""
 
     value: float
     low: float
@@ -37,24 +38,18 @@ class Number(NamedTuple):
     scope: str = ""
     origin: str = ""
     seeds: int = 0
+    missing: str = ""
+    failed_step: str = ""
+    verdict: str = ""
+    comparison: str = ""
+    tool: str = ""
+    first_difference: str = ""
+    caveat: str = ""
+    seeds_failed: int = 0
 
     @property
     def known(self) -> bool:
         return self.status == "ok" and math.isfinite(self.value)
-
-    @property
-    def verdict(self) -> str:
-        """`noisy` or `unstable` for a latency that is not to be trusted, else empty."""
-        for word in ("noisy", "unstable"):
-            if any(part.strip().startswith(f"{word}:") for part in self.reason.split(";")):
-                return word
-        return ""
-
-    @property
-    def comparison(self) -> str:
-        """`faster`, `slower`, `same` or `unclear` of a latency_ratio, else empty."""
-        word = self.reason.partition(";")[0].strip()
-        return word if word in ("faster", "slower", "same", "unclear") else ""
 
 
 class ModelView:
@@ -72,19 +67,22 @@ class ModelView:
         self._means: dict[tuple[str, str, str], dict[str, Number]] = {}
         self._seeds: dict[tuple[str, str, str, str, int], Number] = {}
         self._hardware: dict[tuple[str, str], dict[Place, dict[str, Number]]] = {}
-        columns = ("variant", "target", "seed", "metric", "value", "low", "high", "n", "status", "reason")
-        lists = [table[name].tolist() for name in (*columns, "scope", "origin", "stage")]
+        places = ("variant", "target", "seed", "metric", "scope", "origin", "stage")
+        told = ("value", "low", "high", "n", "status", "reason")
+        lists = [table[name].tolist() for name in (*places, *told, *WORDS, "seeds_failed")]
         rows = list(zip(*lists, strict=True))
-        many = Counter((*r[:2], r[3], *r[10:]) for r in rows if isinstance(r[2], int) and r[8] == "ok")
-        for row in rows:
-            variant, target, seed, metric, value, low, high, n, status, reason, scope, origin, stage = row
+        many = Counter((*r[:2], *r[3:7]) for r in rows if isinstance(r[2], int) and r[11] == "ok")
+        for variant, target, seed, metric, scope, origin, stage, *rest in rows:
+            value, low, high, n, status, reason, *words, failed = rest
             seeds = 1 if isinstance(seed, int) else many[variant, target, metric, scope, origin, stage]
             found = int(n) if isinstance(n, int) else None
-            number = Number(value, low, high, found, status, reason, scope, origin, seeds)
+            number = Number(value, low, high, found, status, reason, scope, origin, seeds, *words)
+            if isinstance(failed, int) and failed:
+                number = number._replace(seeds_failed=failed)
             if metric in PLACED:
                 if not isinstance(seed, int):
-                    places = self._hardware.setdefault((target, metric), {})
-                    places.setdefault((scope, stage, origin), {})[variant] = number
+                    by_place = self._hardware.setdefault((target, metric), {})
+                    by_place.setdefault((scope, stage, origin), {})[variant] = number
             elif isinstance(seed, int):
                 self._seeds[variant, target, metric, scope, seed] = number
             else:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.report.frames import formats
 from bench.report.frames.view import ModelView, Number
-from bench.report.records.board import PLACEHOLDER
+from bench.report.records.board import PLACEHOLDER_CYCLES
 from bench.report.records.fpga import MEASURED, MODELLED
 
 WHOLE = "end_to_end"
@@ -91,7 +91,7 @@ def _modelled(view: ModelView, target: str) -> str | None:
         "cost what the emulated board is told. They show where a call's time goes, and are compared with no "
         "measured time."
     )
-    if any(PLACEHOLDER in number.reason for number in known):
+    if any(number.caveat == PLACEHOLDER_CYCLES for number in known):
         text += (
             " How many cycles the kernel takes is not the design's either, so that networks with as many "
             "inputs and outputs take the same."

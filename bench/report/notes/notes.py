@@ -14,7 +14,6 @@ from typing import Any
 from bench.report.frames.formats import plain
 from bench.report.frames.view import ModelView, Number, base_name, role
 from bench.report.notes.board import board_notes
-from bench.report.records.fpga import LAYER
 from bench.report.records.read import BASELINE, Cell
 
 
@@ -283,10 +282,10 @@ def _rounding(view: ModelView, variant: str, target: str, link: str) -> str | No
 def _not_exact(view: ModelView, variant: str, target: str, link: str) -> str | None:
     """The design differs from the network that it was made from, and the layer is known."""
     number = view.get(variant, target, "bit_exact", link)
-    if number is None or not number.known or LAYER not in number.reason:
+    if number is None or not number.known or not number.first_difference:
         return None
-    layer = number.reason.partition(LAYER)[2].partition(" on")[0]
     return (
-        f"The simulated design is not bit-exact ({link}, {target}): outputs differ from layer {layer} on. "
+        f"The simulated design is not bit-exact ({link}, {target}): outputs differ from layer "
+        f"{number.first_difference} on. "
         "Overflow or another rounding there; the accuracy shown is the design's."
     )

@@ -27,7 +27,8 @@ PHASES = {
 #: scope of the times of a batch
 BATCH = "batch "
 VIRTUAL = "modelled: virtual time of the emulated board, not to be compared with measured times"
-PLACEHOLDER = VIRTUAL + "; the cycles of its kernel are a placeholder, not the design's"
+#: of a modelled time: how many cycles the kernel takes is not the design's
+PLACEHOLDER_CYCLES = "placeholder_cycles"
 NO_RAILS = "the board has no power rails: measure with a meter and `bench energy --into`"
 #: the agent's names of what it refused, and the metric and scope that this is here
 _REFUSED = {
@@ -48,9 +49,12 @@ def findings(cell: Cell) -> Iterator[Finding]:
     origin = told.get("origin")
     if origin not in (MEASURED, MODELLED):
         return
-    note = _note(told) if origin == MODELLED else ""
+    caveat = _caveat(told) if origin == MODELLED else ""
+    note = VIRTUAL if origin == MODELLED else ""
+    if caveat:
+        note += "; the cycles of its kernel are a placeholder, not the design's"
     for one in (*_phases(told), *_batches(told), *_accesses(told), *_loopback(told)):
-        yield one._replace(origin=origin, reason=note)
+        yield one._replace(origin=origin, reason=note, caveat=caveat)
     clock = finite(told.get("fabric_clock_mhz"))
     if clock is not None:
         yield Finding("fabric_clock", clock * 1e6, "", origin)
@@ -63,14 +67,14 @@ def board_part(cell: Cell) -> dict[str, Any]:
     return part_of(result, "board")
 
 
-def _note(told: dict[str, Any]) -> str:
+def _caveat(told: dict[str, Any]) -> str:
     """Whether the kernel that was modelled takes as long as the design would."""
     checks = told.get("sanity")
     unknown = any(
         isinstance(check, dict) and check.get("name") == "cycles_bound" and check.get("passed") is None
         for check in (checks if isinstance(checks, list) else ())
     )
-    return PLACEHOLDER if unknown else VIRTUAL
+    return PLACEHOLDER_CYCLES if unknown else ""
 
 
 def _phases(told: dict[str, Any]) -> Iterator[Finding]:

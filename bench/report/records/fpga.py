@@ -10,30 +10,18 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from bench.report.metrics import NOT_APPLICABLE, RESOURCES, STAGES
+from bench.report.metrics import RESOURCES, STAGES
 from bench.report.records.read import Cell, Outcome
 
 MEASURED, SIMULATED, ESTIMATED, MODELLED = "measured", "simulated", "estimated", "modelled"
 ORIGINS = (MEASURED, SIMULATED, ESTIMATED, MODELLED)
 #: Artifacts of these formats are a design that no hardware runs: types, C++ source, its C simulation.
 DESIGNS = frozenset({"fixed", "hls", "csim", "rtl"})
-NO_TIME = Outcome("skipped", NOT_APPLICABLE + "C simulation says nothing about time")
-NO_FILE = Outcome(
-    "skipped", NOT_APPLICABLE + "C++ source and its simulation: their size says nothing about the hardware"
-)
+NO_TIME = Outcome.not_applicable("C simulation says nothing about time")
+NO_FILE = Outcome.not_applicable("C++ source and its simulation: their size says nothing about the hardware")
 #: The same of a design whose RTL was simulated.
-NO_CALL = Outcome(
-    "skipped", NOT_APPLICABLE + "nothing ran on hardware: see cycles, and the kernel's latency at a clock"
-)
-NO_BINARY = Outcome(
-    "skipped", NOT_APPLICABLE + "Verilog: its size says nothing about the hardware, see LUT, FF and DSP"
-)
-
-
-#: How a row says from which layer on two networks differ.
-LAYER = "outputs differ from layer "
-#: How a row says which tool counted.
-BY = "by "
+NO_CALL = Outcome.not_applicable("nothing ran on hardware: see cycles, and the kernel's latency at a clock")
+NO_BINARY = Outcome.not_applicable("Verilog: its size says nothing about the hardware, see LUT, FF and DSP")
 
 
 class Finding(NamedTuple):
@@ -46,6 +34,9 @@ class Finding(NamedTuple):
     stage: str = ""
     n: int | None = None
     reason: str = ""
+    tool: str = ""
+    first_difference: str = ""
+    caveat: str = ""
 
 
 def is_design(cell: Cell) -> bool:
@@ -142,8 +133,11 @@ def agreement(cell: Cell) -> Iterator[Finding]:
         yield Finding("mismatches", mismatches, scope, origin, n=items)
         exact, layer = finite(link.get("bit_exact")), link.get("first_layer")
         if exact is not None:
-            reason = f"{LAYER}{layer} on" if layer else ""
-            yield Finding("bit_exact", exact / n, scope, origin, n=items, reason=reason)
+            reason = f"outputs differ from layer {layer} on" if layer else ""
+            first = str(layer) if layer else ""
+            yield Finding(
+                "bit_exact", exact / n, scope, origin, n=items, reason=reason, first_difference=first
+            )
         for name, key in (("max_abs_diff", "max_abs_diff"), ("sqnr", "sqnr_db")):
             value = finite(link.get(key))
             if value is not None:
@@ -192,14 +186,14 @@ def _resources(told: dict[str, Any], origin: str) -> Iterable[Finding]:
     """Numbers by stage. Shares and whether it fits name the device as their scope."""
     device = str(part_of(told, "device").get("name") or "device")
     tool = str(told.get("tool") or "")
-    made_by = f"{BY}{tool}" if tool else ""
+    made_by = f"by {tool}" if tool else ""
     percent, fits = part_of(told, "percent"), part_of(told, "fits")
     for stage in STAGES:
         used, shares = part_of(told, stage), part_of(percent, stage)
         for name in RESOURCES:
             value, share = finite(used.get(name)), finite(shares.get(name))
             if value is not None:
-                yield Finding(name, value, "", origin, stage, reason=made_by)
+                yield Finding(name, value, "", origin, stage, reason=made_by, tool=tool)
             if share is not None:
                 yield Finding(f"{name}_share", share / 100, device, origin, stage)
         if stage in fits:

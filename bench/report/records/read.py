@@ -12,11 +12,13 @@ from typing import Any
 
 from bench.core.records import Record, energy_key
 from bench.errors import StoreError
-from bench.report.metrics import NOT_APPLICABLE, NOT_RUN
+from bench.report.metrics import NO_SUCH_NUMBER, NOT_APPLICABLE, NOT_RUN, NOT_YET
 from bench.report.records.check import read_checked
 from bench.store.store import Store
 
 BASELINE = "baseline"
+#: how a latency's step is called where it gave none
+MEASURE = "measure"
 #: Timed rounds of each measured group, by the group's keys.
 Rounds = dict[tuple[str, ...], list[Record]]
 
@@ -50,24 +52,37 @@ def frozen() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Whether one part of a cell (build, evaluate, measure) is there, else why not."""
+    """Whether one part of a cell (build, evaluate, measure) is there, else why not.
+
+    Attributes:
+        missing: `not_applicable` or `not_run`, else empty.
+        step: the step that gave nothing, where one did not.
+    """
 
     status: str
     reason: str
+    missing: str = ""
+    step: str = ""
 
     @property
     def ok(self) -> bool:
         return self.status == "ok"
 
+    @classmethod
+    def not_applicable(cls, why: str) -> Outcome:
+        """There can be no such number."""
+        return cls("skipped", NOT_APPLICABLE + why, NO_SUCH_NUMBER)
+
 
 OK = Outcome("ok", "")
+PENDING = Outcome("skipped", NOT_RUN, NOT_YET)
 
 
-def fell(step: str, record: Record) -> Outcome:
+def outcome_of(step: str, record: Record) -> Outcome:
     """Of a record that is not ok: `step: what is wrong. How to mend it.`, whose two lines become one."""
     what, _, mend = (record.reason or record.status).rpartition("\n  ")
     stop = "" if what.endswith((".", ":", "!", "?")) else "."
-    return Outcome(record.status, f"{step}: {what}{stop} {mend}" if what else f"{step}: {mend}")
+    return Outcome(record.status, f"{step}: {what}{stop} {mend}" if what else f"{step}: {mend}", step=step)
 
 
 @dataclass(eq=False)
@@ -117,13 +132,14 @@ class Cell:
     def build_outcome(self) -> Outcome:
         reason = self.entry.get("not_applicable")
         if reason:
-            return Outcome("skipped", NOT_APPLICABLE + str(reason))
+            return Outcome.not_applicable(str(reason))
         for record in (*self.teacher, *self.builds):
             if record is None:
                 # A cell that was never meant to be built says so; otherwise its turn has not come.
-                return Outcome("skipped", str(self.entry.get("skipped") or NOT_RUN))
+                skipped = self.entry.get("skipped")
+                return Outcome("skipped", str(skipped)) if skipped else PENDING
             if record.status != "ok":
-                return fell(str(record.task.get("step", "build")), record)
+                return outcome_of(str(record.task.get("step", "build")), record)
         return OK
 
     @cached_property
@@ -133,11 +149,11 @@ class Cell:
         if self.entry.get("skipped"):
             return Outcome("skipped", str(self.entry["skipped"]))
         if "evaluate_key" in self.entry and self.entry["evaluate_key"] is None:
-            return Outcome("skipped", NOT_APPLICABLE + "it was built, and nothing here runs it")
+            return Outcome.not_applicable("it was built, and nothing here runs it")
         if self.evaluate is None:
-            return Outcome("skipped", NOT_RUN)
+            return PENDING
         if self.evaluate.status != "ok":
-            return fell("evaluate", self.evaluate)
+            return outcome_of("evaluate", self.evaluate)
         return OK
 
 

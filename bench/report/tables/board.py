@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 from bench.report.frames import formats
 from bench.report.frames.view import ModelView, Place
-from bench.report.metrics import METRICS, NOT_RUN
+from bench.report.metrics import METRICS
 from bench.report.metrics_board import BOARD, ENERGY
 from bench.report.records.board import BATCH, PHASES
 from bench.report.records.fpga import MODELLED
+from bench.report.records.read import PENDING, Outcome
 from bench.report.tables.fpga import Numbers, missing_cell, put_column
 
 if TYPE_CHECKING:
     from bench.report.tables.comparison import Builder
 
-NO_POWER = "no power was measured there"
+NO_POWER = Outcome("skipped", "no power was measured there")
 #: of these phases the percentiles have columns; those of the others are in the frame
 TAILS = ("execute", "end_to_end")
 #: (metric, scope, title, priority); the scopes of others are all that there are
@@ -99,7 +100,7 @@ def _put(
     title: str = "",
     unit: str = "",
     scale: formats.Scale | None = None,
-    absent: str = NOT_RUN,
+    absent: Outcome = PENDING,
 ) -> None:
     missing = {v: missing_cell(view, v, target, absent) for v in view.variants if v not in found}
     numbers = {**missing, **found}

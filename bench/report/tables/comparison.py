@@ -18,12 +18,15 @@ from bench.report.frames.view import (
     short_name,
     size_front,
 )
-from bench.report.metrics import METRICS, NOT_APPLICABLE, NOT_RUN
+from bench.report.metrics import METRICS, NO_SUCH_NUMBER, NOT_YET
+from bench.report.records.read import MEASURE
 from bench.report.tables import board as tables_board
 from bench.report.tables import fpga as tables_fpga
 from bench.report.tables.column import Column
 
 MARKS = {"noisy": "~", "unstable": "!"}
+#: what is shown in the place of a missing number
+_WORDS = {NO_SUCH_NUMBER: "n/a", NOT_YET: "…"}
 #: Columns up to this priority are the main table; the others are details.
 MAIN = 8
 SIZES = ("file_bytes", "gzip_bytes")
@@ -166,19 +169,13 @@ class Builder:
         if number is None:
             return TableCell()
         if not number.known:
-            word = {"failed": "failed", "timeout": "timeout"}.get(number.status, "skipped")
-            reason = number.reason
-            if reason.startswith(NOT_APPLICABLE):
-                word = "n/a"
-            elif reason in (NOT_RUN, "not measured yet"):
-                return TableCell("…", status=number.status, reason=reason, note=self._note(reason))
+            word, reason = _WORDS.get(number.missing, number.status), number.reason
             return TableCell(word, status=number.status, reason=reason, note=self._note(reason))
-        partial = number.reason if "seeds failed" in number.reason or "seeds timeout" in number.reason else ""
         return TableCell(
             write(variant, number),
             number.value,
             "ok",
-            self._note(partial) if partial else 0,
+            self._note(number.reason) if number.seeds_failed else 0,
             MARKS.get(number.verdict, ""),
             number.reason,
             shorten(variant, number) if shorten else "",
@@ -247,7 +244,7 @@ def _not_here(view: ModelView) -> dict[str, str]:
     for target in view.targets:
         numbers = [number for v in view.variants if (number := view.get(v, target, "accuracy")) is not None]
         reasons = {number.reason for number in numbers}
-        absent = all(not number.known and number.reason.startswith(NOT_APPLICABLE) for number in numbers)
+        absent = all(not number.known and number.missing == NO_SUCH_NUMBER for number in numbers)
         if numbers and absent and len(reasons) == 1 and view.distinct("accuracy"):
             found[target] = numbers[0].reason
     return found
@@ -262,8 +259,8 @@ def _not_timed(view: ModelView) -> list[str]:
     for target in view.targets:
         if not view.scopes(target):
             numbers = [view.get(variant, target, "latency_p50") for variant in view.variants]
-            bad = [n.reason for n in numbers if n is not None and n.status in ("failed", "timeout")]
-            measured = [reason for reason in bad if reason.startswith("measure: ")]
+            bad = [n for n in numbers if n is not None and n.status in ("failed", "timeout")]
+            measured = [number.reason for number in bad if number.failed_step == MEASURE]
             found += [f"{NO_TIMES} {target}: {reason}." for reason in dict.fromkeys(measured)]
     return found
 

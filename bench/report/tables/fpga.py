@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from bench.report.frames import formats
 from bench.report.frames.formats import Scale
 from bench.report.frames.view import ModelView, Number, Place, base_name, short_name
-from bench.report.metrics import METRICS, NOT_APPLICABLE, NOT_RUN, RESOURCES, STAGES
-from bench.report.records.fpga import BY
+from bench.report.metrics import METRICS, RESOURCES, STAGES
+from bench.report.records.read import PENDING, Outcome
 from bench.report.tables.column import Column
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ MAIN_OF_BOARD = 8
 #: what is shown of designs there
 FIRST = ("kernel_latency", "cycles", "fmax", "lut", "ff", "dsp", "bram18")
 STAGE_NAMES = {"hls_est": "HLS estimate", "synth": "synthesis", "impl": "implementation"}
-NO_LINK = NOT_APPLICABLE + "the chain of this variant has no such link"
-NO_COST = "not recorded by the step that made the fixed-point network"
+NO_LINK = Outcome.not_applicable("the chain of this variant has no such link")
+NO_COST = Outcome("skipped", "not recorded by the step that made the fixed-point network")
 #: of the network in fixed point, and the columns' priorities
 COSTS = (("weight_bits", 7), ("ebops", 8), ("energy_model", 9), ("bops", 14), ("macs", 14))
 TIMING = ("kernel_latency", "clock_target", "cycles", "interval")
@@ -50,7 +50,7 @@ def add_columns(builder: Builder, view: ModelView) -> None:
         metric: str,
         place: Place,
         found: Numbers,
-        absent: str,
+        absent: Outcome,
         priority: int,
         title: str = "",
         unit: str = "",
@@ -80,7 +80,7 @@ def add_columns(builder: Builder, view: ModelView) -> None:
         for metric in TIMING:
             for place, found in view.hardware(target, metric).items():
                 title, priority = f"FPGA timing, {place[2]}", 8 if metric == "kernel_latency" else 11
-                put(title, [target], metric, place, found, NOT_RUN, priority)
+                put(title, [target], metric, place, found, PENDING, priority)
         tools = _tools(view, target)
         for stage in STAGES:
             for metric in (*(m for name in RESOURCES for m in (name, f"{name}_share")), "fits", *AT_STAGE):
@@ -91,7 +91,7 @@ def add_columns(builder: Builder, view: ModelView) -> None:
                         unit = f"% of {place[0]}" if share else place[0] if metric == "fits" else ""
                         head = RESOURCES[metric.removesuffix("_share")][0] if share else ""
                         priority = 9 if share or metric == "fits" else 12
-                        put(title, [target], metric, place, found, NOT_RUN, priority, head, unit)
+                        put(title, [target], metric, place, found, PENDING, priority, head, unit)
 
 
 def _links(view: ModelView, put: Callable[..., None]) -> None:
@@ -173,13 +173,9 @@ def _tools(view: ModelView, target: str) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], dict[str, None]] = {}
     for name in RESOURCES:
         for place, numbers in view.hardware(target, name).items():
-            told = [
-                n.reason.partition(";")[0].removeprefix(BY)
-                for n in numbers.values()
-                if n.reason.startswith(BY)
-            ]
+            told = [number.tool for number in numbers.values() if number.tool]
             found.setdefault(place[1:], {}).update(dict.fromkeys(told))
-    return {place: f" {BY}{' and '.join(names)}" for place, names in found.items() if names}
+    return {place: f" by {' and '.join(names)}" for place, names in found.items() if names}
 
 
 def _by_variant(view: ModelView, target: str, metric: str, scope: str) -> dict[str, Number]:
@@ -187,12 +183,13 @@ def _by_variant(view: ModelView, target: str, metric: str, scope: str) -> dict[s
     return {variant: number for variant, number in numbers.items() if number is not None}
 
 
-def missing_cell(view: ModelView, variant: str, target: str, absent: str) -> Number | None:
+def missing_cell(view: ModelView, variant: str, target: str, absent: Outcome) -> Number | None:
     """Why a variant has no number: what became of its cell, else what is missing; None without a cell."""
     outcome = view.get(variant, target, "accuracy")
     if outcome is None or not outcome.known:
         return outcome
-    return Number(math.nan, math.nan, math.nan, None, "skipped", absent)
+    numbers = (math.nan, math.nan, math.nan, None)
+    return Number(*numbers, absent.status, absent.reason, missing=absent.missing)
 
 
 def _writer(

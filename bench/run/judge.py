@@ -22,15 +22,15 @@ class Judge:
         inputs = {key: tasks[key].digest for key in task.inputs}
         if task.state in ("cached", "failed") and task.judged == inputs and not task.rebuild:
             return task.state  # records do not change, so that this still holds
-        task.digest, task.judged = None, inputs
+        task.digest, task.judged, task.needs = None, inputs, None
         lacking = [tasks[key] for key in task.inputs if tasks[key].state in ("failed", "skipped")]
         # A round measures what there is; a build and an evaluation need all their inputs.
         if lacking and (task.kind != "measure" or len(lacking) == len(task.inputs)):
             first = lacking[0]
             verb = "failed" if first.state == "failed" else "is skipped"
-            reason = first.reason if (first.reason or "").startswith("needs ") else None
-            reason = reason or f"needs {first.label}, which {verb}: {first.reason}"
-            return self._set(task, "skipped", reason)
+            # Of a long chain the first task that gave nothing is told, not the one before.
+            task.needs = first.needs or f"needs {first.label}, which {verb}: {first.reason}"
+            return self._set(task, "skipped", task.needs)
         self.record = record = self.store.read(task.kind, task.key)
         if record is not None and record.inputs == inputs and self._counts(record):
             if record.status != "ok":

@@ -29,6 +29,7 @@ class Task:
         judged: digests of the inputs with which `state` was decided.
         state, reason: `cached` a valid record is there; `run`; `failed` a failure is on record and
             is not tried again; `skipped` it cannot run here, or needs something that failed.
+        needs: what gave nothing that it needs, in words; None where nothing did.
         digest: of its artifact, as far as known (builds).
     """
 
@@ -45,6 +46,7 @@ class Task:
     judged: dict[str, str | None] | None = None
     state: State = "run"
     reason: str | None = None
+    needs: str | None = None
     digest: str | None = None
 
     @property

@@ -47,6 +47,11 @@ class Number(NamedTuple):
     caveat: str = ""
     seeds_failed: int = 0
 
+    def __repr__(self) -> str:
+        # Pictures are told apart by the `repr` of what they show, and no picture shows a reason.
+        fields = ", ".join(f"{name}={value!r}" for name, value in self._asdict().items() if name != "reason")
+        return f"Number({fields})"
+
     @property
     def known(self) -> bool:
         return self.status == "ok" and math.isfinite(self.value)

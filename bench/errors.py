@@ -38,6 +38,10 @@ class StoreError(BenchError):
     """The results folder cannot be read or written."""
 
 
+class DamagedResult(BenchError):
+    """A field of a task's result is missing, or is not what it should be."""
+
+
 class OtherVersion(StoreError):
     """A record of a version of this program that this one cannot read. It is not damaged, and stays."""
 

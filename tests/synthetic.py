@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.core.records import TWIN, Record, pack
+from bench.core.packed import pack
+from bench.core.records import TWIN, Record
 from bench.timing.samples import scope_times
 
 MACHINE = {

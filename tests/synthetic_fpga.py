@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.core.records import Record, pack
+from bench.core.packed import pack
+from bench.core.records import Record
 from bench.store.store import Store
 from tests.synthetic import KINDS, build, key_of
 

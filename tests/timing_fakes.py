@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.core.records import TWIN
+from bench.core.results import RoundResult
 from bench.timing.clock import Clock
 from bench.timing.samples import scope_times
 from targets.base import Runner
@@ -93,8 +94,8 @@ def fake_round(
     block: int = 1,
     drift: float = 0.0,
     **more: Any,
-) -> dict[str, Any]:
-    """A round's `result` where each entry's samples are constant (ns); None is a failed entry."""
+) -> RoundResult:
+    """A round where each entry's samples are constant (ns); None is a failed entry."""
     entries: dict[str, dict[str, Any]] = {}
     everything = dict(medians) | ({TWIN: twin} if twin is not None else {})
     for name, median in everything.items():
@@ -109,12 +110,17 @@ def fake_round(
             "error": None,
             "scopes": {scope: scope_times(samples, block, float(samples.sum()) / 1e9)},
         }
-    return {"reference": reference, "order": sorted(entries), "entries": entries, **more}
+    value = {"reference": reference, "order": sorted(entries), "entries": entries, **more}
+    return RoundResult.model_validate(value)
 
 
-def fake_rounds(medians: Mapping[str, Sequence[float]], twin: Sequence[float]) -> list[dict[str, Any]]:
-    """One round for each position of the sequences."""
+def fake_rounds(
+    medians: Mapping[str, Sequence[float]], twin: Sequence[float], *more: Mapping[str, Any]
+) -> list[RoundResult]:
+    """One round for each position of the sequences; `more`: further fields of each."""
     return [
-        fake_round({name: values[i] for name, values in medians.items()}, twin=twin[i])
+        fake_round(
+            {name: values[i] for name, values in medians.items()}, twin=twin[i], **(more[i] if more else {})
+        )
         for i in range(len(twin))
     ]

@@ -191,14 +191,14 @@ def artifacts(results: Path) -> Rows:
     for key in sorted(store.keys("build")):
         record = store.read("build", key)
         if record is not None and record.status == "ok":
-            digest = record.result.get("artifact", "")
+            digest = record.build.artifact or ""
             rows.append(
                 {
                     "model": record.task.get("model"),
                     "step": record.task.get("step"),
                     "seed": record.task.get("seed"),
-                    "format": record.result.get("format"),
-                    "bytes": record.result.get("facts", {}).get("file_bytes"),
+                    "format": record.build.format,
+                    "bytes": record.build.facts.get("file_bytes"),
                     "here": "yes" if store.has_artifact(digest) else "no",
                     "digest": digest,
                 }

@@ -1,48 +1,56 @@
 """The record: one JSON file that tells the outcome of one task. Its fields, and old versions of it.
 
-A record is written once and never changed. Kinds and what their `task` and `result` hold:
+A record is written once and never changed. Its `result` is described by `bench.core.results`, its `task` is:
 
-`build` - one step of a chain was run.
-    task: {kind, model, seed, step, params, parent: key|null, teacher: key|null}
-    result: {artifact: digest, format, facts: {...}, checks: [{name, passed, detail}]}
-`evaluate` - an artifact was scored on the whole test set through a target.
-    task: {kind, model, seed, target, options, artifact: key}
-    result: {n, errors, accuracy, confusion: [[int]], predictions: packed, correct: packed bits,
-             runtime: {...}, labels_sha256}
-`measure` - one round of one group of artifacts was timed.
-    task: {kind, model, seed, target, options, protocol, round, entries: [{name, artifact: key}], machine}
-    result: {machine: {identity}, state_before, state_after, order: [name], runtime,
-             timer: {resolution_ns, overhead_ns},
-             entries: {name: {load_ns, first_call_ns, error|null, scopes: {invoke: ScopeTimes, ...}}}}
-    The second loading of the baseline (A/A twin) is the entry `baseline@twin`.
-`energy` - no task: what a power meter saw while an evaluated cell ran (`bench energy --into`).
-    task: {kind, sweep, cell, evaluate: key, trace: {file, sha256}}
-    result: `targets.pynq.meters.energy.EnergyReport.to_json()`; inputs: those of the evaluate record
+`build` - one step of a chain was run: {kind, model, seed, step, params, parent: key|null, teacher: key|null}
+`evaluate` - an artifact was scored on the whole test set through a target:
+    {kind, model, seed, target, options, artifact: key}
+`measure` - one round of one group of artifacts was timed:
+    {kind, model, seed, target, options, protocol, round, entries: [{name, artifact: key}], machine}
+`energy` - no task: what a power meter saw while an evaluated cell ran (`bench energy --into`):
+    {kind, sweep, cell, evaluate: key, trace: {file, sha256}}; inputs: those of the evaluate record
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, TypeVar
 
-import numpy as np
+from bench.core.results import (
+    BuildResult,
+    EnergyResult,
+    EvaluateResult,
+    Evaluation,
+    Result,
+    RoundResult,
+    parsed,
+)
+from bench.errors import DamagedResult, OtherVersion, StoreError
 
-from bench.errors import OtherVersion, StoreError
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Status = Literal["ok", "failed", "skipped", "timeout"]
+_R = TypeVar("_R", bound=Result)
 STATUSES: tuple[Status, ...] = ("ok", "failed", "skipped", "timeout")
 #: kinds of tasks, and with what else there are records of
 TASKS = ("build", "evaluate", "measure")
 KINDS = (*TASKS, "energy")
 TWIN = "baseline@twin"
 
+
+def _name_data(value: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 told in one text where the data came from and, by its first word, whether they are real."""
+    environment = value.get("environment")
+    if isinstance(environment, dict) and isinstance(source := environment.get("data"), str):
+        data = {"source": source, "real": not source.startswith("generated")}
+        value = {**value, "environment": {**environment, "data": data}}
+    return {**value, "schema_version": 2}
+
+
 #: version found in a file -> function that lifts its JSON object by one version
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _name_data}
 
 
 def energy_key(evaluate: str) -> str:
@@ -57,10 +65,11 @@ class Record:
     Attributes:
         inputs: digest of each input artifact by its build key, as it was when the task ran. A
             record whose inputs have changed since is stale.
+        result: as it is in the file; code reads `build`, `evaluation`, `score`, `round` or `energy`.
         reason: why not ok (one line); None when ok.
         traceback: tail of the error's traceback, for `failed`.
         seconds: wall time of the task; peak_rss: bytes.
-        environment: versions of the tools that mattered, and the code's fingerprint.
+        environment: versions of the tools that mattered; data: {source, real}, where some were read.
     """
 
     kind: str
@@ -76,6 +85,46 @@ class Record:
     peak_rss: int | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    @cached_property
+    def parsed(self) -> Result:
+        """Raises DamagedResult where a field of the result is missing or is not what it should be."""
+        return parsed(self.kind, self.result, complete=self.status == "ok")
+
+    @property
+    def damage(self) -> str:
+        """What is wrong with the result of an `ok` record; empty where nothing is."""
+        try:
+            return "" if self.status != "ok" or self.parsed is not None else "no result"
+        except DamagedResult as error:
+            return error.what
+
+    @property
+    def build(self) -> BuildResult:
+        return self._parsed_as(BuildResult)
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """What is known of an evaluation, failed ones included."""
+        return self._parsed_as(Evaluation)
+
+    @property
+    def score(self) -> EvaluateResult:
+        return self._parsed_as(EvaluateResult)
+
+    @property
+    def round(self) -> RoundResult:
+        return self._parsed_as(RoundResult)
+
+    @property
+    def energy(self) -> EnergyResult:
+        return self._parsed_as(EnergyResult)
+
+    def _parsed_as(self, kind: type[_R]) -> _R:
+        result = self.parsed
+        if not isinstance(result, kind):
+            raise TypeError(f"a {self.status} {self.kind} record has no {kind.__name__}")
+        return result
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -119,34 +168,3 @@ class Record:
 
 
 _TYPES = {"task": dict, "result": dict, "inputs": dict, "environment": dict, "key": str}
-
-
-def pack(values: np.ndarray) -> dict[str, Any]:
-    """A small integer or boolean array (n,) as JSON: zlib + base64, dtype and n beside it."""
-    array = np.ascontiguousarray(values)
-    raw = np.packbits(array).tobytes() if array.dtype == bool else array.tobytes()
-    data = base64.b64encode(zlib.compress(raw, 9)).decode("ascii")
-    return {"encoding": "zlib+base64", "dtype": str(array.dtype), "n": int(array.size), "data": data}
-
-
-def unpack(packed: dict[str, Any]) -> np.ndarray:
-    """The array that `pack` was given.
-
-    Raises:
-        StoreError: the data are not what the header says.
-    """
-    try:
-        n = int(packed["n"])
-        dtype = np.dtype(packed["dtype"])
-        if dtype.kind not in "bui":
-            raise ValueError(f"dtype {dtype}")
-        limit = (n + 7) // 8 if dtype.kind == "b" else n * dtype.itemsize
-        inflate = zlib.decompressobj()
-        raw = inflate.decompress(base64.b64decode(packed["data"], validate=True), limit + 1)
-        if len(raw) != limit:
-            raise ValueError(f"{len(raw)} bytes instead of {limit}")
-        if dtype.kind == "b":
-            return np.unpackbits(np.frombuffer(raw, np.uint8), count=n).astype(bool)
-        return np.frombuffer(raw, dtype)
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
-        raise StoreError(f"packed array is damaged ({error})") from error

@@ -314,19 +314,6 @@ METRICS: dict[str, Metric] = {
     )
 }
 
-#: Facts of the last build record that become rows as they are.
-SIZE_FACTS = (
-    "file_bytes",
-    "gzip_bytes",
-    "payload_bits",
-    "params",
-    "params_nonzero",
-    "sparsity",
-    "sparsity_all",
-    "int8_share",
-    "overhead_bytes",
-)
-
 #: Cost of a network in fixed point.
 COST = ("weight_bits", "ebops", "energy_model", "bops", "macs")
 #: How two networks of a chain agree; the scope names them.

@@ -31,17 +31,19 @@ class Judge:
             # Of a long chain the first task that gave nothing is told, not the one before.
             task.needs = first.needs or f"needs {first.label}, which {verb}: {first.reason}"
             return self._set(task, "skipped", task.needs)
-        self.record = record = self.store.read(task.kind, task.key)
+        record = self.store.read(task.kind, task.key)
+        # What is damaged is done again.
+        self.record = record = None if record is not None and record.damage else record
         if record is not None and record.inputs == inputs and self._counts(record):
             if record.status != "ok":
                 return self._set(task, "skipped" if record.status == "skipped" else "failed", record.reason)
-            task.digest = record.result.get("artifact")
+            task.digest = record.build.artifact if task.kind == "build" else None
             if not task.rebuild or self.store.has_artifact(task.digest or ""):
                 return self._set(task, "cached", None)
         if task.blocked:
             return self._set(task, "skipped", task.blocked)
         if task.kind == "build" and record is not None and record.status == "ok":
-            task.digest = record.result.get("artifact")  # what a rebuild will most likely give
+            task.digest = record.build.artifact  # what a rebuild will most likely give
         return self._set(task, "run", None)
 
     def predict(self, task: Task, tasks: dict[str, Task]) -> None:

@@ -147,7 +147,7 @@ def source_of(
         expected = wanted.simulator.run(x) if codes else wanted.outputs
         return _with_loopback(items.emulated_overlay(name, artifact, x, labels, expected), board)
     built = store.read("build", task["artifact"])
-    facts = built.result.get("facts", {}) if built is not None else {}
+    facts = built.build.facts if built is not None else {}
     hardware = facts.get("hardware") or {}
     overlay = items.built_overlay(
         name, artifact, hardware, wanted.simulator, x, labels, wanted.outputs, board.device_part

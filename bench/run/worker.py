@@ -17,11 +17,15 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.core.records import Record
+from bench.core.results import BuildResult, parsed
 from bench.errors import BenchError, CheckFailed, StoreError, Unavailable
 from bench.store.store import Store
+
+if TYPE_CHECKING:
+    from models.base import Data, Dataset
 
 #: exit codes: a record was written; the store could not be written
 DONE, NO_STORE = 0, 74
@@ -67,6 +71,7 @@ def fill(record: Record, work: Callable[[], dict[str, Any]]) -> None:
     record.started, clock = now(), time.monotonic()
     try:
         record.result = work()
+        parsed(record.kind, record.result)  # a result that reports cannot rely on is an error of the task
     except StoreError:
         raise
     except Unavailable as error:
@@ -99,7 +104,7 @@ def _fail(record: Record, reason: str) -> None:
 
 def _build(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict[str, Any]:
     from bench.core import versions as fingerprint
-    from bench.core.registry import MODELS, STEPS
+    from bench.core.registry import DATASETS, MODELS, STEPS
     from bench.core.step import StepContext
 
     task = spec["task"]
@@ -117,7 +122,7 @@ def _build(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict[s
     )
     outcome = step.run(context)
     if "data" in vars(context):  # loaded by the step
-        record.environment["data"] = context.data.source
+        record.environment["data"] = _told(DATASETS.get(context.model.dataset), context.data)
     checks = [{"name": c.name, "passed": bool(c.passed), "detail": c.detail} for c in outcome.checks]
     broken = [check for check in checks if not check["passed"]]
     if broken:
@@ -132,6 +137,10 @@ def _build(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict[s
     }
 
 
+def _told(dataset: Dataset, data: Data) -> dict[str, Any]:
+    return {"source": data.source, "real": dataset.real}
+
+
 def _artifact(spec: Spec, store: Store, key: str | None) -> Any:
     from bench.core.step import Artifact
 
@@ -139,8 +148,8 @@ def _artifact(spec: Spec, store: Store, key: str | None) -> Any:
         return None
     record = store.read("build", key)
     path = store.input(key, spec["inputs"])
-    result = record.result if record is not None else {}
-    return Artifact(path, result.get("format", ""), path.name, result.get("facts", {}))
+    made = record.build if record is not None else BuildResult()
+    return Artifact(path, made.format, path.name, made.facts)
 
 
 def _evaluate(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dict[str, Any]:
@@ -159,8 +168,9 @@ def _evaluate(spec: Spec, store: Store, record: Record, stack: ExitStack) -> dic
         store.input(task["artifact"], spec["inputs"]), target.Options.model_validate(task["options"])
     )
     stack.callback(runner.close)
-    data = DATASETS.get(MODELS.get(task["model"]).dataset).load()
-    record.environment["data"] = data.source
+    dataset = DATASETS.get(MODELS.get(task["model"]).dataset)
+    data = dataset.load()
+    record.environment["data"] = _told(dataset, data)
     result = dict(evaluate(runner, data))
     agreement = runner.agreement()
     return {**result, "agreement": agreement} if agreement else result

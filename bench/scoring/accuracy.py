@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.core.records import pack
+from bench.core.packed import pack
 from bench.errors import StepError
 from models.base import Data, Split
 from targets.base import Runner

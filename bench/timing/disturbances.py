@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-State = Mapping[str, Any]
+from bench.core.results import MachineState
 
 #: share of all CPUs' time: of other processes, and taken by a hypervisor
 OTHERS = (0.10, 0.50)
@@ -20,8 +19,10 @@ class Disturbance(NamedTuple):
     text: str
 
 
-def disturbances(before: State | None, after: State | None, cores: int | None = None) -> list[Disturbance]:
-    """What happened between two `machine.state()`s that a latency suffers from.
+def disturbances(
+    before: MachineState | None, after: MachineState | None, cores: int | None = None
+) -> list[Disturbance]:
+    """What happened between two states of a machine (`machine.state`) that a latency suffers from.
 
     Args:
         cores: of the machine; without it shares are of one core.
@@ -29,21 +30,21 @@ def disturbances(before: State | None, after: State | None, cores: int | None = 
     if not before or not after:
         return []
     found: list[Disturbance] = []
-    throttled = _increase(before, after, "throttle_count")
+    throttled = _increase(before.throttle_count, after.throttle_count)
     if throttled:
         found.append(Disturbance("throttle", "unstable", "the CPU throttled itself"))
-    swapped = _increase(before, after, "swap_pages")
+    swapped = _increase(before.swap_pages, after.swap_pages)
     if swapped:
         found.append(Disturbance("swap", "noisy", "memory was swapped"))
-    if before.get("on_battery") or after.get("on_battery"):
+    if before.on_battery or after.on_battery:
         found.append(Disturbance("battery", "noisy", "the machine ran on battery"))
-    elapsed = after.get("at", 0.0) - before.get("at", 0.0)
-    start, end = before.get("cpu_seconds"), after.get("cpu_seconds")
+    elapsed = after.at - before.at
+    start, end = before.cpu_seconds, after.cpu_seconds
     if start and end and elapsed >= _SHORTEST:
         available = elapsed * (cores or 1)
-        own = after["own_seconds"] - before["own_seconds"]
-        others = (end["busy"] - start["busy"] - own) / available
-        stolen = (end["stolen"] - start["stolen"]) / available
+        own = after.own_seconds - before.own_seconds
+        others = (end.busy - start.busy - own) / available
+        stolen = (end.stolen - start.stolen) / available
         if others > OTHERS[0]:
             severity: Literal["noisy", "unstable"] = "unstable" if others > OTHERS[1] else "noisy"
             text = f"other processes took {others:.0%} of the CPU time"
@@ -52,12 +53,11 @@ def disturbances(before: State | None, after: State | None, cores: int | None = 
             severity = "unstable" if stolen > STOLEN[1] else "noisy"
             found.append(Disturbance("stolen", severity, f"the hypervisor took {stolen:.0%} of the CPU time"))
     elif not start:
-        load = before.get("load_average")
+        load = before.load_average
         if load and load[0] > 0.5 * (cores or 1):
             found.append(Disturbance("load", "noisy", f"load average {load[0]:.1f} before the round"))
     return found
 
 
-def _increase(before: State, after: State, name: str) -> int:
-    first, last = before.get(name), after.get(name)
-    return 0 if first is None or last is None else int(last - first)
+def _increase(first: int | None, last: int | None) -> int:
+    return 0 if first is None or last is None else last - first

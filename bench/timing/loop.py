@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.core.cells import Protocol
 from bench.timing.clock import Clock, resolution_ns
-from bench.timing.samples import ScopeTimes, scope_times
+from bench.timing.samples import scope_times
 
 Call = Callable[..., object]
 #: arguments of the calls, used in turn
@@ -89,7 +89,7 @@ def gc_frozen() -> Iterator[None]:
 
 def time_scope(
     call: Call, inputs: Inputs, timer: Timer, protocol: Protocol, *, warm: bool = False
-) -> ScopeTimes:
+) -> dict[str, Any]:
     """Warm up, then sample `call` until there are enough samples and enough time has passed.
 
     Args:

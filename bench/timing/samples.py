@@ -1,4 +1,4 @@
-"""What is kept of the samples of one scope in one round: `ScopeTimes`, a JSON object.
+"""What is kept of the samples of one scope in one round, `bench.core.results.ScopeTimes`.
 
 Single samples are not kept (a second of a 5 µs network gives 200,000). A histogram with bins 0.5 %
 wide keeps every sample to within 0.25 %, so that percentiles of all rounds together can be had later;
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.core.records import pack, unpack
+from bench.core.packed import pack
+from bench.core.results import ScopeTimes
 
 #: width of a histogram bin: bin i holds [RATIO**i, RATIO**(i+1)) nanoseconds
 RATIO = 1.005
@@ -22,10 +23,8 @@ TRACE_LENGTH = 200
 #: (loadgen, early_stopping.cc); 662 is `min_query_count` of its multi-stream scenario.
 SAMPLES_FOR = {0.9: 64, 0.95: 130, 0.99: 662}
 
-ScopeTimes = dict[str, Any]
 
-
-def scope_times(samples_ns: np.ndarray, block: int, total_seconds: float) -> ScopeTimes:
+def scope_times(samples_ns: np.ndarray, block: int, total_seconds: float) -> dict[str, Any]:
     """Condense the samples of one window, in the order they were taken. None is dropped.
 
     Args:
@@ -35,8 +34,7 @@ def scope_times(samples_ns: np.ndarray, block: int, total_seconds: float) -> Sco
         total_seconds: wall time of the window, everything in it.
 
     Returns:
-        All durations in ns per call. `trace` and the histogram's `counts` are packed arrays
-        (`records.unpack`).
+        JSON values of a `ScopeTimes`. `trace` and the histogram's `counts` are packed arrays.
     """
     values = np.asarray(samples_ns, np.float64) / block
     n = len(values)
@@ -72,7 +70,7 @@ def drift(values: np.ndarray) -> float | None:
 
 def throughput(times: ScopeTimes) -> float:
     """Calls per second of a window, loop overhead and all."""
-    return float(times["n"] * times["block"] / times["total_seconds"])
+    return float(times.n * times.block / times.total_seconds)
 
 
 def pooled_percentiles(windows: Sequence[ScopeTimes]) -> dict[float, float | None]:
@@ -80,17 +78,17 @@ def pooled_percentiles(windows: Sequence[ScopeTimes]) -> dict[float, float | Non
 
     None where a window timed blocks of calls, or there are fewer samples than `SAMPLES_FOR` asks.
     """
-    if not windows or any(window["block"] != 1 for window in windows):
+    if not windows or any(window.block != 1 for window in windows):
         return dict.fromkeys(SAMPLES_FOR)
-    parts = [(int(window["histogram"]["first"]), unpack(window["histogram"]["counts"])) for window in windows]
+    parts = [(window.histogram.first, window.histogram.counts.array()) for window in windows]
     start = min(first for first, _ in parts)
     pooled = np.zeros(max(first + len(counts) for first, counts in parts) - start, np.int64)
     for first, counts in parts:
         pooled[first - start : first - start + len(counts)] += counts
     cumulative = np.cumsum(pooled)
     n = int(cumulative[-1])
-    shortest = float(min(window["min_ns"] for window in windows))
-    longest = float(max(window["max_ns"] for window in windows))
+    shortest = float(min(window.min_ns for window in windows))
+    longest = float(max(window.max_ns for window in windows))
 
     def percentile(q: float) -> float:
         """The smallest value that a share q of the samples does not exceed, as its bin's centre."""

@@ -5,7 +5,7 @@ All values of a `LatencySummary` are in seconds; those of the rounds' JSON in na
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -21,7 +21,8 @@ from bench.core.intervals import (
     wilson,
 )
 from bench.core.records import TWIN
-from bench.timing.samples import ScopeTimes, pooled_percentiles, throughput
+from bench.core.results import RoundResult, ScopeTimes
+from bench.timing.samples import pooled_percentiles, throughput
 from bench.timing.verdicts import Reason, Verdict, disturbances_of, judge, versus_reference
 
 __all__ = [
@@ -36,7 +37,6 @@ __all__ = [
     "wilson",
 ]
 
-Round = Mapping[str, Any]
 Comparison = Literal["faster", "slower", "same", "unclear"]
 
 
@@ -96,17 +96,17 @@ class LatencySummary:
         return asdict(self)
 
 
-def summarise(rounds: Sequence[Round]) -> dict[str, dict[str, LatencySummary]]:
-    """Name -> scope -> summary, from the `result` objects of all rounds of one group.
+def summarise(rounds: Sequence[RoundResult]) -> dict[str, dict[str, LatencySummary]]:
+    """Name -> scope -> summary, from the results of all rounds of one group.
 
     Artifacts without a single good round are absent; the A/A twin is not an artifact, it is in
     every summary's `aa_gap`.
     """
-    rounds = [one for one in rounds if one.get("entries")]
+    rounds = [one for one in rounds if one.entries]
     if not rounds:
         return {}
-    reference = str(rounds[0]["reference"])
-    names = list(dict.fromkeys(name for one in rounds for name in one["entries"] if name != TWIN))
+    reference = rounds[0].reference
+    names = list(dict.fromkeys(name for one in rounds for name in one.entries if name != TWIN))
     summaries: dict[str, dict[str, LatencySummary]] = {}
     gaps: dict[str, float | None] = {}
     disturbed = disturbances_of(rounds)
@@ -122,18 +122,18 @@ def summarise(rounds: Sequence[Round]) -> dict[str, dict[str, LatencySummary]]:
     return summaries
 
 
-def round_ratios(rounds: Sequence[Round], name: str, scope: str) -> list[float]:
+def round_ratios(rounds: Sequence[RoundResult], name: str, scope: str) -> list[float]:
     """Median of `name` over median of the reference, for each round that has both."""
     ratios = []
     for one in rounds:
         own = _scopes(one, name).get(scope)
-        base = _scopes(one, str(one["reference"])).get(scope)
-        if own and base and base["median_ns"] > 0:
-            ratios.append(own["median_ns"] / base["median_ns"])
+        base = _scopes(one, one.reference).get(scope)
+        if own and base and base.median_ns > 0:
+            ratios.append(own.median_ns / base.median_ns)
     return ratios
 
 
-def aa_gap(rounds: Sequence[Round], scope: str) -> float | None:
+def aa_gap(rounds: Sequence[RoundResult], scope: str) -> float | None:
     """How far apart two loadings of the same file came out, as a share; None without a twin.
 
     The end of the interval of twin/reference that is farther from 1, in either direction; where too
@@ -148,7 +148,7 @@ def aa_gap(rounds: Sequence[Round], scope: str) -> float | None:
 
 
 def _summary(
-    rounds: Sequence[Round],
+    rounds: Sequence[RoundResult],
     name: str,
     scope: str,
     reference: str,
@@ -157,12 +157,12 @@ def _summary(
 ) -> LatencySummary:
     good = [one for one in rounds if scope in _scopes(one, name)]
     windows = [_scopes(one, name)[scope] for one in good]
-    medians = [window["median_ns"] / 1e9 for window in windows]
+    medians = [window.median_ns / 1e9 for window in windows]
     p50 = bootstrap(medians)
     rate = bootstrap([throughput(window) for window in windows])
     ratios = round_ratios(rounds, name, scope)
     ratio = bootstrap(ratios) if ratios else None
-    verdict, reasons = judge(windows, [one["entries"].get(name) for one in rounds], gap, disturbed)
+    verdict, reasons = judge(windows, [one.entries.get(name) for one in rounds], gap, disturbed)
     tail = {q: _seconds(value) for q, value in pooled_percentiles(windows).items()}
     return LatencySummary(
         scope=scope,
@@ -173,19 +173,19 @@ def _summary(
         p90=tail[0.9],
         p95=tail[0.95],
         p99=tail[0.99],
-        fastest=min(window["min_ns"] for window in windows) / 1e9,
-        mean=float(np.mean([window["mean_ns"] for window in windows])) / 1e9,
-        n=sum(window["n"] for window in windows),
+        fastest=min(window.min_ns for window in windows) / 1e9,
+        mean=float(np.mean([window.mean_ns for window in windows])) / 1e9,
+        n=sum(window.n for window in windows),
         rounds=len(windows),
-        block=max(window["block"] for window in windows),
+        block=max(window.block for window in windows),
         reference=reference,
         ratio=ratio.value if ratio else None,
         ratio_low=ratio.low if ratio else None,
         ratio_high=ratio.high if ratio else None,
         aa_gap=gap,
         verdict_vs_baseline=None if name == reference else versus_reference(ratio, gap),
-        load=_middle(good, name, "load_ns"),
-        first_call=_middle(good, name, "first_call_ns"),
+        load=_middle([one.entries[name].load_ns for one in good]),
+        first_call=_middle([one.entries[name].first_call_ns for one in good]),
         throughput=rate.value,
         throughput_low=rate.low,
         throughput_high=rate.high,
@@ -195,13 +195,13 @@ def _summary(
     )
 
 
-def _scopes(one: Round, name: str) -> dict[str, ScopeTimes]:
-    entry = one["entries"].get(name)
-    return {} if entry is None or entry.get("error") else dict(entry["scopes"])
+def _scopes(one: RoundResult, name: str) -> dict[str, ScopeTimes]:
+    entry = one.entries.get(name)
+    return {} if entry is None or entry.error else entry.scopes
 
 
-def _middle(rounds: Sequence[Round], name: str, field: str) -> float | None:
-    values = [one["entries"][name].get(field) for one in rounds]
+def _middle(values: Sequence[float | None]) -> float | None:
+    """Median in seconds of those that are known, which are in ns."""
     known = [value for value in values if value is not None]
     return float(np.median(known)) / 1e9 if known else None
 

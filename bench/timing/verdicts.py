@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from bench.core.intervals import MIN_VALUES, Interval
+from bench.core.results import Entry, RoundResult, ScopeTimes
 from bench.timing.disturbances import Disturbance, disturbances
-from bench.timing.samples import ScopeTimes
 
 Verdict = Literal["ok", "noisy", "unstable"]
 #: how bad, and why
@@ -25,7 +25,7 @@ AA_GAP = (0.05, 0.15)
 
 def judge(
     windows: Sequence[ScopeTimes],
-    entries: Sequence[Mapping[str, Any] | None],
+    entries: Sequence[Entry | None],
     gap: float | None,
     disturbed: Sequence[Reason],
 ) -> tuple[Verdict, list[str]]:
@@ -42,17 +42,17 @@ def judge(
         if value > limits[0]:
             found.append(("unstable" if value > limits[1] else "noisy", text))
 
-    medians = [window["median_ns"] for window in windows]
+    medians = [window.median_ns for window in windows]
     middle = float(np.median(medians))
     spread = (max(medians) - min(medians)) / middle if middle > 0 else 0.0
     grade(spread, SPREAD, f"rounds differ by {spread:.0%}")
-    drift = max((abs(window["drift"] or 0.0) for window in windows), default=0.0)
+    drift = max((abs(window.drift or 0.0) for window in windows), default=0.0)
     grade(drift, DRIFT, f"drift of {drift:.0%} within a round")
     if gap is None:
         found.append(("noisy", "no A/A twin: the noise floor is unknown"))
     else:
         grade(gap, AA_GAP, f"A/A gap of {gap:.1%}: one file timed twice differs by that much")
-    errors = [entry["error"] for entry in entries if entry and entry.get("error")]
+    errors = [entry.error for entry in entries if entry and entry.error]
     if errors:
         found.append(("noisy", f"failed in {len(errors)} of {len(entries)} rounds: {errors[0]}"))
     if len(windows) < MIN_VALUES:
@@ -62,7 +62,7 @@ def judge(
     return verdict, [text for _, text in found]
 
 
-def disturbances_of(rounds: Sequence[Mapping[str, Any]]) -> list[Reason]:
+def disturbances_of(rounds: Sequence[RoundResult]) -> list[Reason]:
     """The worst disturbance of each kind, and in how many rounds there was one.
 
     Args:
@@ -70,8 +70,8 @@ def disturbances_of(rounds: Sequence[Mapping[str, Any]]) -> list[Reason]:
     """
     kinds: dict[str, list[Disturbance]] = {}
     for one in rounds:
-        cores = (one.get("machine") or {}).get("cores")
-        for item in disturbances(one.get("state_before"), one.get("state_after"), cores):
+        cores = one.machine.get("cores")
+        for item in disturbances(one.state_before, one.state_after, cores):
             kinds.setdefault(item.kind, []).append(item)
     found: list[Reason] = []
     for items in kinds.values():

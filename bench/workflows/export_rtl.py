@@ -53,7 +53,7 @@ def export(
     if undone is not None or None in records or not records:
         raise BenchError(f"there is no design: {undone.reason if undone else planned.skipped}")
     assert records[-1] is not None
-    artifact = store.artifact(records[-1].result["artifact"])
+    artifact = store.artifact(records[-1].build.artifact or "")
     if artifact is None:
         raise BenchError("the design is gone", where=str(store.root), mend="Run the command again.")
     wanted = writing.Export(planned.cell.label, board, clock_mhz, vectors)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.core.cells import Protocol
-from bench.core.records import pack, unpack
+from bench.core.packed import pack, unpack
 from bench.errors import BenchError
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]

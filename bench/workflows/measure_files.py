@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from bench.core.cells import Protocol
-from bench.core.records import unpack
+from bench.core.packed import unpack
+from bench.core.results import RoundResult
 from bench.core.size import file_sizes
 from bench.errors import ArtifactError, BenchError, DataError
 from bench.timing.statistics import (
@@ -181,7 +182,7 @@ def measure_files(
             failures.append(f"round {number + 1}: {error}")
     tell("done", total, total)
 
-    latency = summarise(rounds)
+    latency = summarise([RoundResult.model_validate(one) for one in rounds])
     results = []
     for name, path in zip(names, paths, strict=True):
         reason = found[name]["error"]

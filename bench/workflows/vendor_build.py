@@ -101,8 +101,8 @@ def row_of(store: Store, cell: CellPlan) -> dict[str, Any]:
     missing = next((record for record in records if record is None or record.status != "ok"), None)
     last = missing if None not in records or missing is not None else None
     done = records[-1] if all(record is not None and record.status == "ok" for record in records) else last
-    facts = dict(done.result.get("facts") or {}) if done is not None else {}
-    digest = done.result.get("artifact") if done is not None else None
+    facts = dict(done.build.facts) if done is not None else {}
+    digest = done.build.artifact if done is not None else None
     return {
         "cell": cell.cell.label,
         "status": done.status if done is not None else "skipped",
@@ -176,7 +176,7 @@ def _written(store: Store, cell: CellPlan) -> Path:
     record = store.read("build", cell.build_keys[-1])
     if record is None or record.status != "ok":
         raise BenchError(f"the project was not written: {record.reason if record else cell.skipped}")
-    path = store.artifact(record.result["artifact"])
+    path = store.artifact(record.build.artifact or "")
     if path is None:
         raise BenchError("the written project is gone", where=str(store.root), mend="Run the command again.")
     return path

@@ -14,6 +14,7 @@ import pytest
 from bench.cli.measure_table import render
 from bench.core import registry
 from bench.core.cells import Protocol
+from bench.core.results import RoundResult
 from bench.errors import ArtifactError, ConfigError, DataError
 from bench.workflows import measure_files as measure
 from bench.workflows.fresh_process import ProcessDied, ask, pack_floats, unpack_floats
@@ -267,7 +268,7 @@ def test_a_process_without_result_and_a_folder_named_bench(
 # Rounds that are given.
 
 
-def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rounds: list[dict[str, Any]]) -> MeasureResult:
+def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rounds: list[RoundResult]) -> MeasureResult:
     """Files `a` and `b` whose rounds come out as given."""
     replies = iter(rounds)
 
@@ -275,7 +276,7 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rounds: list[dict[str
         if task["kind"] == "inspect":
             score = {"runtime": {"input": {"shape": [1, 4]}}, "score": None}
             return {**score, "error": None, "score_error": None, "free": []}
-        return {"machine": {"cpu": "Example", "cores": 1}, **next(replies)}
+        return next(replies).model_dump(mode="json") | {"machine": {"cpu": "Example", "cores": 1}}
 
     monkeypatch.setattr(measure, "ask", reply)
     for name in ("a", "b"):

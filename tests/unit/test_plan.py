@@ -33,9 +33,13 @@ def states(plan: Plan) -> dict[str, int]:
     return {state: len(plan.of_state(state)) for state in ("cached", "run", "failed", "skipped")}
 
 
+#: the least that a report relies on
+LEAST = {"evaluate": {"n": 1, "errors": 0}, "measure": {"reference": "baseline", "entries": {}}}
+
+
 def finish(plan: Plan, store: Store, task: Task, status: Any = "ok", content: bytes = b"") -> None:
     """Put down a record as the worker would."""
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = dict(LEAST.get(task.kind, {}))
     if task.kind == "build" and status == "ok":
         folder = store.temporary()
         (folder / "model").write_bytes(task.key.encode() + content)
@@ -158,6 +162,16 @@ def test_a_damaged_record_is_planned_again_and_mentioned(store: Store) -> None:
     fresh = Store(store.root)
     assert build(make_plan(toy.sweep(seeds=1), fresh), "toy_quantize").state == "run"
     assert fresh.corrupt == [str(path)]
+
+
+def test_a_record_that_reports_cannot_rely_on_is_planned_again(store: Store) -> None:
+    plan = finish_all(toy.sweep(), store)
+    task = next(task for task in plan.tasks.values() if task.kind == "evaluate")
+    path = store.record_path(task.kind, task.key)
+    path.write_text(path.read_text().replace('"errors": 0', '"errors": 2'))  # of one item
+    found = make_plan(toy.sweep(), store)
+    assert [task.key for task in found.of_state("run")] == [task.key]
+    assert path.exists(), "it is replaced when the task is done"
 
 
 def test_records_of_this_very_run_count_even_with_force(store: Store) -> None:

@@ -299,12 +299,38 @@ def test_damaged_facts_are_no_numbers(tmp_path: Path, damage: dict[str, Any]) ->
         value = json.loads(path.read_text())
         value["result"]["facts"] |= damage
         path.write_text(json.dumps(value))
-    change(tmp_path, "evaluate", lambda record: record.result.update(agreement=[None, {"n": 0}, {}]))
     table = frame(tmp_path)
-    assert pick(table, metric="lut").empty and pick(table, metric="mismatches").empty
+    assert pick(table, metric="lut").empty
     assert not pick(table, metric="accuracy", status="ok").empty
     assert not table["value"].isin([math.inf]).any()
     write_report(tmp_path, "synthetic")
+
+
+@pytest.mark.parametrize(
+    ("link", "place"),
+    [
+        ({"n": 0}, "agreement.0.n"),
+        ({"mismatches": None}, "agreement.0.mismatches"),
+        ({"bit_exact": 1.5}, "agreement.0.bit_exact"),
+        ({"first_layer": 3}, "agreement.0.first_layer"),
+    ],
+)
+def test_a_damaged_link_makes_the_record_a_failed_one(
+    tmp_path: Path, link: dict[str, Any], place: str
+) -> None:
+    build(tmp_path, variants=FEW, seeds=(0,), items=50)
+    add_fpga(tmp_path)
+
+    def damage(record: Record) -> None:
+        for found in record.result.get("agreement", ())[:1]:
+            found.update(link)
+
+    change(tmp_path, "evaluate", damage)
+    table = frame(tmp_path)
+    assert pick(table, metric="mismatches").empty
+    rows = pick(table, target="hls4ml", metric="accuracy", status="failed")
+    assert rows["reason"].str.contains(f"its record is damaged: {place}", regex=False).any()
+    assert not pick(table, target="tflite", metric="accuracy", status="ok").empty
 
 
 def test_a_design_that_failed_has_no_row_of_a_file(table: pd.DataFrame) -> None:

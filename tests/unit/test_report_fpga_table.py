@@ -255,7 +255,7 @@ def test_generated_data_are_told(tmp_path: Path) -> None:
     assert not any("generated" in text for text in told())
     for path in (tmp_path / "records" / "evaluate").rglob("*.json"):
         record = json.loads(path.read_text())
-        record["environment"]["data"] = "generated, seed 0"
+        record["environment"]["data"] = {"source": "generated, seed 0", "real": False}
         path.write_text(json.dumps(record))
     assert told()[0].startswith("The data are generated, not real (generated, seed 0)")
 

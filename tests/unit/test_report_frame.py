@@ -80,7 +80,7 @@ def test_delta_is_paired_on_the_same_items(results: Path) -> None:
     table, store = frame(results), Store(results)
     manifest = store.read_manifest("synthetic")
     bits = {}
-    from bench.core.records import unpack
+    from bench.core.packed import unpack
 
     for cell in manifest["cells"]:
         if cell["target"] == "tflite" and cell["seed"] == 2:

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.core.records import Record, unpack
+from bench.core.packed import pack, unpack
+from bench.core.records import Record
+from bench.core.results import Histogram, ScopeTimes
 from bench.report import pictures, write, write_report
 from bench.report.frames.tidy import sweep_frame
 from bench.report.frames.view import ModelView, views
@@ -173,10 +175,10 @@ class TestLatency:
         assert plan.data.gap == view.noise("tflite", "invoke") and "A/A gap, ±" in plan.caption
 
     def test_tails_are_cut_off_and_it_is_said(self) -> None:
-        def window(counts: list[int]) -> dict[str, Any]:
-            from bench.core.records import pack
-
-            return {"histogram": {"ratio": 1.005, "first": 1000, "counts": pack(np.array(counts, np.uint32))}}
+        def window(counts: list[int]) -> ScopeTimes:
+            packed = pack(np.array(counts, np.uint32))
+            histogram = Histogram.model_validate({"ratio": 1.005, "first": 1000, "counts": packed})
+            return ScopeTimes.model_construct(histogram=histogram)
 
         outline = latency._outline([window([1000, 1000, 0, 0, 5])])
         assert [height for _, height in outline] == [1, 1]

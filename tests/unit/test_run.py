@@ -139,7 +139,9 @@ def test_a_finished_sweep_starts_no_process(store: Store, monkeypatch: pytest.Mo
 def test_records_tell_where_the_data_came_from(store: Store) -> None:
     run(toy.sweep(seeds=1, protocol=OFF), store)
     found = [r for r in records(store) if r.kind == "evaluate" or r.task["step"] == "toy_train"]
-    assert len(found) == 5 and {record.environment.get("data") for record in found} == {"generated"}
+    assert len(found) == 5 and all(
+        record.environment["data"] == {"source": "generated", "real": False} for record in found
+    )
 
 
 def test_parents_digests_are_in_the_record(store: Store) -> None:
@@ -490,7 +492,8 @@ def test_a_measurement_waits_for_boards_and_each_board_has_one_task(
         def run(self, spec: dict[str, Any]) -> Exit:
             if self.name(spec) == "board":
                 time.sleep(0.1)  # still there when the builds are done
-                store.write(Record("evaluate", spec["key"], "ok", spec["task"], inputs=spec["inputs"]))
+                scored = {"n": 1, "errors": 0}
+                store.write(Record("evaluate", spec["key"], "ok", spec["task"], scored, spec["inputs"]))
                 return Exit(0)
             return super().run(spec)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.core.agreement import compare
-from bench.core.records import unpack
+from bench.core.packed import unpack
 from bench.core.size import entropy_bits, file_sizes, gzip_bytes, payload_bits
 from bench.errors import StepError
 from bench.scoring.accuracy import evaluate

@@ -73,7 +73,7 @@ def test_numpy_values_are_json_and_nan_is_refused(store: Store) -> None:
         lambda raw: b"[" * 100_000,
         lambda raw: raw.replace(b'"ok"', b'"fine"'),
         lambda raw: raw.replace(KEY.encode(), b"0" * 64),
-        lambda raw: raw.replace(b'"schema_version": 1', b'"schema_version": true'),
+        lambda raw: raw.replace(b'"schema_version": 2', b'"schema_version": true'),
     ],
 )
 def test_a_damaged_record_is_set_aside_and_not_done(store: Store, damage: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_damaged_record_is_set_aside_and_not_done(store: Store, damage: Any) -
 def test_a_record_of_a_newer_version_is_kept_and_said(store: Store) -> None:
     store.write(record())
     path = store.record_path("build", KEY)
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 999'))
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 999'))
     with pytest.raises(StoreError, match="newer version"):
         store.read("build", KEY)
     assert path.exists()
@@ -247,13 +247,25 @@ def test_tidy_removes_what_killed_runs_left_but_nothing_of_a_living_one(store: S
 
 
 def test_old_records_can_be_read(store: Store) -> None:
-    """One file of each schema version there has been; never edit them."""
+    """Files of each schema version there has been; never edit them."""
+    kinds = set()
     for path in GOLDEN.glob("record-v*.json"):
-        value = json.loads(path.read_text())
-        found = Record.from_json(value, where=str(path))
+        found = Record.from_json(json.loads(path.read_text()), where=str(path))
         assert found.schema_version == records.SCHEMA_VERSION
-        assert found.result["artifact"] and found.inputs
+        assert found.inputs and not found.damage and not found.parsed.model_extra, path
+        kinds.add(found.kind)
+    assert kinds == {"build", "evaluate", "measure"}
     assert (GOLDEN / f"record-v{records.SCHEMA_VERSION}.json").exists()
+
+
+def test_version_1_told_in_prose_whether_data_are_real() -> None:
+    old = json.loads((GOLDEN / "record-v1-evaluate.json").read_text())
+    assert old["environment"]["data"] == "generated, seed 0"
+    lifted = Record.from_json(old, where="old").environment
+    assert lifted["data"] == {"source": "generated, seed 0", "real": False}
+    assert lifted["versions"] == old["environment"]["versions"]
+    old["environment"]["data"] = "scikit-learn 1.9.1"
+    assert Record.from_json(old, where="old").environment["data"]["real"] is True
 
 
 def test_upgrades_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:

@@ -7,8 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from bench.core.records import unpack
+from bench.core.packed import unpack
+from bench.core.results import ScopeTimes
 from bench.timing.samples import RATIO, SAMPLES_FOR, drift, pooled_percentiles, scope_times, throughput
+
+
+def window(values: np.ndarray, block: int = 1) -> ScopeTimes:
+    return ScopeTimes.model_validate(scope_times(values, block, 1.0))
 
 
 def test_summary_of_known_samples() -> None:
@@ -18,7 +23,7 @@ def test_summary_of_known_samples() -> None:
     assert times["sd_ns"] == pytest.approx(4082.48)  # sqrt((1 + 9 + 4 + 36) / 3) thousand
     assert (times["min_ns"], times["max_ns"], times["n"]) == (1000, 10000, 4)
     assert unpack(times["trace"]).tolist() == [3000, 1000, 2000, 10000]
-    assert throughput(times) == 8.0
+    assert throughput(ScopeTimes.model_validate(times)) == 8.0
 
 
 def test_it_is_json_and_small_even_with_an_outlier() -> None:
@@ -65,27 +70,27 @@ def test_drift_compares_last_quarter_with_first() -> None:
 @pytest.mark.parametrize(("q", "needed"), list(SAMPLES_FOR.items()))
 def test_percentiles_need_their_samples(q: float, needed: int) -> None:
     assert {0.9: 64, 0.95: 130, 0.99: 662}[q] == needed
-    few = [scope_times(np.full(needed - 1, 1000), 1, 1.0)]
+    few = [window(np.full(needed - 1, 1000))]
     assert pooled_percentiles(few)[q] is None
-    assert str(q) not in few[0]["q"]
-    assert pooled_percentiles([*few, scope_times(np.array([1000]), 1, 1.0)])[q] == 1000
+    assert str(q) not in few[0].q
+    assert pooled_percentiles([*few, window(np.array([1000]))])[q] == 1000
     assert scope_times(np.full(needed, 1000), 1, 1.0)["q"][str(q)] == 1000
 
 
 def test_pooled_percentiles_are_those_of_all_samples_to_a_quarter_percent() -> None:
     generator = np.random.default_rng(2)
     windows = [generator.lognormal(9 + shift, 0.3, 4000 + 500 * shift) for shift in range(3)]
-    found = pooled_percentiles([scope_times(values, 1, 1.0) for values in windows])
+    found = pooled_percentiles([window(values) for values in windows])
     for q, value in found.items():
         exact = np.quantile(np.concatenate(windows), q, method="inverted_cdf")
         assert value == pytest.approx(exact, rel=0.0026)
 
 
 def test_blocks_have_no_percentiles() -> None:
-    block = scope_times(np.full(1000, 4000), 4, 1.0)
-    assert (block["median_ns"], block["block"]) == (1000, 4)
-    assert set(block["q"]) == {"0.25", "0.5", "0.75"}
-    single = scope_times(np.full(1000, 1000), 1, 1.0)
+    block = window(np.full(1000, 4000), block=4)
+    assert (block.median_ns, block.block) == (1000, 4)
+    assert set(block.q) == {"0.25", "0.5", "0.75"}
+    single = window(np.full(1000, 1000))
     assert set(pooled_percentiles([block, single]).values()) == {None}
     assert pooled_percentiles([]) == {0.9: None, 0.95: None, 0.99: None}
     assert throughput(block) == 4000.0

@@ -10,6 +10,7 @@ import pytest
 
 from bench.core.intervals import Interval
 from bench.core.records import TWIN
+from bench.core.results import MachineState, RoundResult
 from bench.timing.disturbances import disturbances
 from bench.timing.samples import scope_times
 from bench.timing.statistics import aa_gap, round_ratios, summarise
@@ -146,7 +147,7 @@ def test_blocks_are_marked_and_have_no_percentiles() -> None:
 
 def test_nothing_gives_nothing() -> None:
     assert summarise([]) == {}
-    assert summarise([{"entries": {}}]) == {}
+    assert summarise([RoundResult(reference="a", entries={})]) == {}
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,10 @@ QUIET: dict[str, Any] = {
 }
 
 
+def state(value: dict[str, Any]) -> MachineState:
+    return MachineState.model_validate(value)
+
+
 def cpu(busy: float, stolen: float) -> dict[str, Any]:
     return {"cpu_seconds": {"busy": busy, "stolen": stolen}}
 
@@ -221,34 +226,41 @@ def after(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_disturbances(changes: dict[str, Any], severity: str, text: str) -> None:
-    found = disturbances(QUIET, after(**changes), cores=2)
+    found = disturbances(state(QUIET), state(after(**changes)), cores=2)
     assert [(item.severity, item.text) for item in found] == [(severity, text)]
 
 
 def test_a_quiet_machine_and_an_unknown_one() -> None:
-    assert disturbances(QUIET, after(), cores=2) == []
-    assert disturbances(None, after()) == []
-    assert disturbances({}, {}) == []
-    nothing = dict.fromkeys(QUIET) | {"at": 100.0}
-    assert disturbances(nothing, nothing | {"at": 110.0}) == []
-    assert disturbances({"load": 0.1}, {"load": 0.2}) == []
+    assert disturbances(state(QUIET), state(after()), cores=2) == []
+    assert disturbances(None, state(after())) == []
+    assert disturbances(state({}), state({})) == []
+    nothing = dict.fromkeys(QUIET) | {"at": 100.0, "own_seconds": 0.0}
+    assert disturbances(state(nothing), state(nothing | {"at": 110.0})) == []
+    assert disturbances(state({"load": 0.1}), state({"load": 0.2})) == []
 
 
 def test_shares_of_a_moment_mean_nothing() -> None:
-    assert disturbances(QUIET, after(at=100.5, cpu_seconds={"busy": 80.0, "stolen": 9.0}), cores=2) == []
+    shortly = after(at=100.5, cpu_seconds={"busy": 80.0, "stolen": 9.0})
+    assert disturbances(state(QUIET), state(shortly), cores=2) == []
 
 
 def test_load_average_counts_where_cpu_times_are_unknown() -> None:
-    blind = {**QUIET, "cpu_seconds": None, "load_average": [3.0, 0.0, 0.0]}
-    assert disturbances(blind, after(cpu_seconds=None), cores=2)[0].kind == "load"
-    assert disturbances({**QUIET, "load_average": [3.0, 0.0, 0.0]}, after(), cores=2) == []
+    loaded = {**QUIET, "load_average": [3.0, 0.0, 0.0]}
+    blind = {**loaded, "cpu_seconds": None}
+    assert disturbances(state(blind), state(after(cpu_seconds=None)), cores=2)[0].kind == "load"
+    assert disturbances(state(loaded), state(after()), cores=2) == []
 
 
 def test_the_worst_disturbance_of_a_kind_is_told_once() -> None:
-    rounds = fake_rounds({"baseline": [1000.0] * 3}, [1000.0] * 3)
-    for one, busy in zip(rounds, (59.0, 62.0, 71.0), strict=True):
-        states = {"state_before": QUIET, "state_after": after(cpu_seconds={"busy": busy, "stolen": 1.0})}
-        one.update(machine={"cores": 2}, **states)
+    states = [
+        {
+            "machine": {"cores": 2},
+            "state_before": QUIET,
+            "state_after": after(cpu_seconds={"busy": busy, "stolen": 1.0}),
+        }
+        for busy in (59.0, 62.0, 71.0)
+    ]
+    rounds = fake_rounds({"baseline": [1000.0] * 3}, [1000.0] * 3, *states)
     found = summarise(rounds)["baseline"]["invoke"]
     assert found.verdict == "unstable"
     assert found.reasons == ("other processes took 60% of the CPU time (in 2 of 3 rounds)",)
@@ -271,7 +283,7 @@ def test_noise_alone_is_hardly_ever_called_a_difference() -> None:
                 }
                 for name, v in (("baseline", base), (TWIN, twin), ("a", other))
             }
-            rounds.append({"reference": "baseline", "entries": entries})
+            rounds.append(RoundResult.model_validate({"reference": "baseline", "entries": entries}))
         called += summarise(rounds)["a"]["invoke"].verdict_vs_baseline in ("faster", "slower")
     assert called <= 0.0125 * 400 + 3
 

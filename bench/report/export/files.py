@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.core.records import TWIN, Record, unpack
+from bench.core.records import TWIN, Record
+from bench.core.results import ScopeTimes
 from bench.errors import StoreError, Unavailable
 from bench.report import written
 from bench.report.frames.tidy import frame
@@ -55,8 +56,8 @@ def pytest_benchmark_json(results: str | Path, sweep: str, out: str | Path) -> P
     data = read_sweep(results, sweep)
     benchmarks = [one for keys, records in data.rounds.items() for one in _group(data, keys, records)]
     created = str(data.manifest.get("created") or "1970-01-01T00:00:00")
-    machines = (record.result.get("machine") for record in data.measured())
-    machine: dict[str, Any] = next((found for found in machines if found), {})
+    timed = (record.round.machine for record in data.measured() if record.status == "ok")
+    machine: dict[str, Any] = next((found for found in timed if found), {})
     value = {
         "machine_info": {"node": str(machine.get("id", "")), **machine},
         "commit_info": {"id": "", "dirty": False, "project": "edge-bench", "branch": ""},
@@ -81,16 +82,15 @@ def _write(out: Path, content: bytes) -> Path:
 
 def _group(data: SweepData, keys: tuple[str, ...], records: Sequence[Record]) -> list[dict[str, Any]]:
     cell = next((cell for cell in data.cells if cell.measure_keys == keys), None)
-    rounds = [record.result for record in records if record.status == "ok"]
+    rounds = [record.round for record in records if record.status == "ok"]
     if cell is None:
         return []
-    names = dict.fromkeys(name for one in rounds for name in one.get("entries", {}) if name != TWIN)
+    names = dict.fromkeys(name for one in rounds for name in one.entries if name != TWIN)
     found = []
     for name in names:
-        windows: dict[str, list[dict[str, Any]]] = {}
+        windows: dict[str, list[ScopeTimes]] = {}
         for one in rounds:
-            entry = one["entries"].get(name) or {}
-            for scope, times in (entry.get("scopes") or {}).items():
+            for scope, times in one.entries[name].scopes.items() if name in one.entries else ():
                 windows.setdefault(scope, []).append(times)
         for scope, parts in windows.items():
             group = f"{cell.model} {cell.target} {scope}"
@@ -110,29 +110,29 @@ def _group(data: SweepData, keys: tuple[str, ...], records: Sequence[Record]) ->
     return found
 
 
-def _stats(windows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _stats(windows: Sequence[ScopeTimes]) -> dict[str, Any]:
     """pytest-benchmark's statistics, seconds, over all samples. Quartiles and outliers come from the
     histograms (to within 0.25 %)."""
-    n = sum(int(window["n"]) for window in windows)
-    mean = sum(window["n"] * window["mean_ns"] for window in windows) / n
+    n = sum(window.n for window in windows)
+    mean = sum(window.n * window.mean_ns for window in windows) / n
     # Variance of all samples: within the windows and between them.
     square = sum(
-        (window["n"] - 1) * (window["sd_ns"] or 0.0) ** 2 + window["n"] * (window["mean_ns"] - mean) ** 2
+        (window.n - 1) * (window.sd_ns or 0.0) ** 2 + window.n * (window.mean_ns - mean) ** 2
         for window in windows
     )
     sd = math.sqrt(square / (n - 1)) if n > 1 else 0.0
-    ratio = float(windows[0]["histogram"]["ratio"])
+    ratio = windows[0].histogram.ratio
     values, counts = [], []
     for window in windows:
-        own = unpack(window["histogram"]["counts"])
-        values.append(ratio ** (window["histogram"]["first"] + np.arange(own.size) + 0.5))
+        own = window.histogram.counts.array()
+        values.append(ratio ** (window.histogram.first + np.arange(own.size) + 0.5))
         counts.append(own)
     value, count = np.concatenate(values), np.concatenate(counts).astype(np.int64)
     order = np.argsort(value)
     value, count = value[order], count[order]
     shortest, longest = (
-        float(min(window["min_ns"] for window in windows)),
-        float(max(window["max_ns"] for window in windows)),
+        float(min(window.min_ns for window in windows)),
+        float(max(window.max_ns for window in windows)),
     )
     cumulative = np.cumsum(count)
     q1, median, q3 = (
@@ -163,5 +163,5 @@ def _stats(windows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "stddev_outliers": sd_outliers,
         "outliers": f"{sd_outliers};{iqr_outliers}",
         "ops": 1e9 / mean if mean else 0.0,
-        "iterations": int(max(window["block"] for window in windows)),
+        "iterations": int(max(window.block for window in windows)),
     }

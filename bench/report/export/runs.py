@@ -150,7 +150,7 @@ def _keys(cell: Cell) -> dict[str, str]:
         "key.measure": [str(key) for key in cell.measure_keys],
     }
     last = cell.builds[-1] if cell.builds else None
-    artifact = last.result.get("artifact") if last is not None and last.status == "ok" else None
+    artifact = last.build.artifact if last is not None and last.status == "ok" else None
     return {name: " ".join(keys) for name, keys in found.items()} | {"artifact": str(artifact or "")}
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bench.core.intervals import paired_difference, wilson
+from bench.core.results import SIZE_FACTS
 from bench.errors import StoreError
 from bench.report.frames.seeds import Interval, mean_interval, paired_interval
-from bench.report.metrics import COLUMNS, METRICS, NOT_MEASURED, NOT_YET, SIZE_FACTS, scope_order
+from bench.report.metrics import COLUMNS, METRICS, NOT_MEASURED, NOT_YET, scope_order
 from bench.report.records import board, fpga
 from bench.report.records.fpga import MEASURED
 from bench.report.records.read import (
@@ -174,8 +175,8 @@ def _accuracy_rows(data: SweepData, cell: Cell, baseline: Cell | None, scores: S
     if not outcome.ok or cell.evaluate is None:
         yield _missing(data, cell, "accuracy", outcome)
         return
-    base, result, origin = _base(data, cell), cell.evaluate.result, fpga.origin_of(cell)
-    n, errors = int(result["n"]), int(result["errors"])
+    base, origin = _base(data, cell), fpga.origin_of(cell)
+    n, errors = cell.evaluate.score.n, cell.evaluate.score.errors
     low, high = wilson(errors, n)
     yield Row(*base, "accuracy", 1 - errors / n, 1 - high, 1 - low, "1", origin=origin, n=n)
     yield Row(*base, "errors", errors, n * low, n * high, "1", origin=origin, n=n)
@@ -241,7 +242,7 @@ def _device_rows(data: SweepData, cell: Cell) -> Iterator[Row]:
 
 def summaries(data: SweepData, keys: tuple[str, ...]) -> dict[str, dict[str, LatencySummary]]:
     """Latency of one measured group: name -> scope -> summary; empty where no round is there."""
-    good = [record.result for record in data.rounds[keys] if record.status == "ok"]
+    good = [record.round for record in data.rounds[keys] if record.status == "ok"]
     return summarise(good) if good else {}
 
 
@@ -255,9 +256,9 @@ def _latency_outcome(data: SweepData, cell: Cell) -> Outcome:
     for record in records:
         if record.status != "ok":
             return outcome_of(MEASURE, record)
-        entry = record.result.get("entries", {}).get(cell.variant)
-        if entry and entry.get("error"):
-            return Outcome("failed", f"{MEASURE}: {entry['error']}", step=MEASURE)
+        entry = record.round.entries.get(cell.variant)
+        if entry and entry.error:
+            return Outcome("failed", f"{MEASURE}: {entry.error}", step=MEASURE)
     return Outcome("skipped", NOT_MEASURED, NOT_YET)
 
 

@@ -134,9 +134,8 @@ def _step(key: str, record: Record | None, teacher: bool) -> StepLine:
     if record is None:
         return StepLine("…", "", key[:12], "", "", "not run", "", teacher)
     params = ", ".join(f"{name}={value(item)}" for name, item in (record.task.get("params") or {}).items())
-    checks = record.result.get("checks") or []
-    told = "; ".join(f"{check.get('name')}: {check.get('detail')}" for check in checks)
-    artifact = str(record.result.get("artifact") or "")
+    told = "; ".join(f"{check.name}: {check.detail}" for check in record.build.checks)
+    artifact = record.build.artifact or ""
     seconds = f"{record.seconds:.1f} s" if record.seconds else ""
     return StepLine(
         str(record.task.get("step", "?")),
@@ -285,7 +284,7 @@ def _teacher(view: ModelView, cells: Sequence[Cell], taught: Sequence[str]) -> T
         if cell.variant == BASELINE and key in keys and cell.target == view.primary:
             return _teacher_row(view, "teacher", cell.variant, None)
     record = pupil.teacher[-1] if pupil.teacher else None
-    facts = record.result.get("facts", {}) if record is not None else {}
+    facts = record.build.facts if record is not None else {}
     found = facts.get("val_accuracy")
     text = f"{100 * found:.2f} (validation)" if isinstance(found, (int, float)) else ""
     params = facts.get("params")
@@ -298,8 +297,8 @@ def runtimes(data: SweepData) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for keys, records in data.rounds.items():
         for record in records:
-            runtime = record.result.get("runtime")
-            if isinstance(runtime, dict) and runtime and keys in labels:
+            runtime = record.round.runtime if record.status == "ok" else {}
+            if runtime and keys in labels:
                 found.setdefault(labels[keys], {k: value(v) for k, v in runtime.items()})
     return found
 
@@ -310,7 +309,9 @@ def versions(data: SweepData) -> dict[str, str]:
 
     def add(environment: Any) -> None:
         for name, item in (environment or {}).items():
-            if isinstance(item, dict):
+            if name == "data":
+                found.setdefault("data", set()).add(value(item["source"]))
+            elif isinstance(item, dict):
                 add(item)
             elif name not in ("fingerprint", "source"):
                 found.setdefault(str(name), set()).add(value(item))

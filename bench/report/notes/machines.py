@@ -20,8 +20,8 @@ def machines(data: SweepData) -> list[dict[str, str]]:
     """
     found: dict[str, dict[str, str]] = {}
     for record in data.measured():
-        identity = record.result.get("machine") or {}
-        if isinstance(identity, dict) and identity:
+        identity = record.round.machine if record.status == "ok" else {}
+        if identity:
             key = str(identity.get("id") or json.dumps(identity, sort_keys=True))
             found.setdefault(key, {k: value(v) for k, v in identity.items()})
     return list(found.values())

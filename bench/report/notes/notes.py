@@ -224,8 +224,8 @@ def notes(view: ModelView, cells: Sequence[Cell]) -> list[Note]:
 
 def generated_data(cells: Sequence[Cell]) -> list[Note]:
     """That a model learned and was scored on data that somebody's program made."""
-    sources = {str(cell.evaluate.environment.get("data")) for cell in cells if cell.evaluate is not None}
-    made = sorted(source for source in sources if source.startswith("generated"))
+    told = [cell.evaluate.environment.get("data") for cell in cells if cell.evaluate is not None]
+    made = sorted({str(data["source"]) for data in told if data and not data["real"]})
     if not made:
         return []
     text = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bench.core.results import SIZE_FACTS
 from bench.report.frames.view import BOARDS, base_name
-from bench.report.metrics import COST, HARDWARE, LINKS, SIZE_FACTS
+from bench.report.metrics import COST, HARDWARE, LINKS
 from bench.report.metrics_board import BOARD, ENERGY
 from bench.report.records.read import BASELINE
 from bench.report.tables.column import Column

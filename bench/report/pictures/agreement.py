@@ -72,7 +72,7 @@ def _disagreement(view: ModelView, baseline: Cell, others: dict[str, Cell], pref
     if not found or not any(sum(one[1:4]) for one in found):
         return
     assert baseline.evaluate is not None
-    n = int(baseline.evaluate.result["n"])
+    n = baseline.evaluate.score.n
     names, gains, losses, both, ps = zip(*found, strict=True)
     data = Disagreement(names, gains, losses, both, ps, n)
     told = ", ".join(f"{name} {gained} gained, {lost} lost" for name, gained, lost, _, _ in found)
@@ -122,12 +122,9 @@ def _confusion(view: ModelView, baseline: Cell, others: dict[str, Cell], prefix:
 def _matrix(cell: Cell) -> np.ndarray | None:
     """(classes, classes) of counts, rows true; None where the record has none that can be shown."""
     assert cell.evaluate is not None
-    try:
-        found = np.asarray(cell.evaluate.result.get("confusion"), dtype=np.int64)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    square = found.ndim == 2 and found.shape[0] == found.shape[1] and 2 <= found.shape[0] <= CLASSES
-    return found if square else None
+    confusion = cell.evaluate.score.confusion
+    shown = confusion is not None and 2 <= len(confusion) <= CLASSES
+    return np.asarray(confusion, dtype=np.int64) if shown else None
 
 
 def _tuples(matrix: np.ndarray) -> Matrix:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.core.records import unpack
+from bench.core.results import Entry, RoundResult, ScopeTimes
 from bench.report.frames import formats
 from bench.report.frames.view import ModelView, size_front
 from bench.report.pictures.labels import fewer, room_for, rows
@@ -54,7 +54,7 @@ def plans(view: ModelView, cells: Sequence[Cell], timed: Rounds, prefix: str) ->
         scope = next(iter(view.scopes(target)), None)
         if scope is None:
             continue
-        rounds = [record.result for record in timed[keys] if record.status == "ok"]
+        rounds = [record.round for record in timed[keys] if record.status == "ok"]
         found = [
             spread
             for variant, number in view.known(target, "latency_p50", scope)
@@ -65,7 +65,7 @@ def plans(view: ModelView, cells: Sequence[Cell], timed: Rounds, prefix: str) ->
         if len(found) < 2:
             continue
         scale = formats.scale_for("s", [one.median for one in found])
-        blocks = any(window["block"] > 1 for one in rounds for window in _windows(one, scope))
+        blocks = any(window.block > 1 for one in rounds for window in _windows(one.entries.values(), scope))
         what = "one call, mean of a block of calls" if blocks else "one call"
         label = f"time of {what} ({target}, {scope}) / {scale.unit}"
         spreads = Spreads(tuple(found), label, scale, view.noise(target, scope))
@@ -102,27 +102,22 @@ def _caption(rounds: int, data: Spreads) -> str:
     return " ".join(parts)
 
 
-def _windows(one: dict[str, Any], scope: str) -> list[dict[str, Any]]:
-    entries = [entry for entry in one.get("entries", {}).values() if entry and not entry.get("error")]
-    return [entry["scopes"][scope] for entry in entries if scope in entry.get("scopes", {})]
+def _windows(entries: Iterable[Entry], scope: str) -> list[ScopeTimes]:
+    return [entry.scopes[scope] for entry in entries if not entry.error and scope in entry.scopes]
 
 
-def _spread(rounds: Sequence[dict[str, Any]], variant: str, scope: str, noisy: bool) -> Spread | None:
-    windows = []
-    for one in rounds:
-        entry = one.get("entries", {}).get(variant)
-        if entry and not entry.get("error") and scope in entry["scopes"]:
-            windows.append(entry["scopes"][scope])
+def _spread(rounds: Sequence[RoundResult], variant: str, scope: str, noisy: bool) -> Spread | None:
+    windows = _windows((one.entries[variant] for one in rounds if variant in one.entries), scope)
     if not windows:
         return None
-    medians = tuple(window["median_ns"] / 1e9 for window in windows)
+    medians = tuple(window.median_ns / 1e9 for window in windows)
     return Spread(variant, _outline(windows), float(np.median(medians)), medians, noisy)
 
 
-def _outline(windows: Sequence[dict[str, Any]]) -> tuple[tuple[float, float], ...]:
+def _outline(windows: Sequence[ScopeTimes]) -> tuple[tuple[float, float], ...]:
     """Density over the logarithm of the time, all windows together, tails cut off."""
-    ratio = float(windows[0]["histogram"]["ratio"])
-    parts = [(int(w["histogram"]["first"]), unpack(w["histogram"]["counts"])) for w in windows]
+    ratio = windows[0].histogram.ratio
+    parts = [(w.histogram.first, w.histogram.counts.array()) for w in windows]
     start = min(first for first, _ in parts)
     pooled = np.zeros(max(first + counts.size for first, counts in parts) - start, np.int64)
     for first, counts in parts:

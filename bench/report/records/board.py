@@ -63,8 +63,7 @@ def findings(cell: Cell) -> Iterator[Finding]:
 
 def board_part(cell: Cell) -> dict[str, Any]:
     """What a board told of a cell; empty where it ran on none."""
-    result = cell.evaluate.result if cell.evaluate is not None else {}
-    return part_of(result, "board")
+    return cell.evaluate.evaluation.board if cell.evaluate is not None else {}
 
 
 def _caveat(told: dict[str, Any]) -> str:
@@ -161,17 +160,17 @@ def _of_meter(cell: Cell) -> Iterator[Finding]:
     """Of a meter's trace that was taken into the results folder."""
     if cell.energy is None or cell.evaluate is None or cell.energy.status != "ok":
         return
-    found = cell.energy.result
-    windows = [one for one in found.get("windows") or () if isinstance(one, dict) and one.get("inferences")]
-    powers = [value for one in windows if (value := finite(one.get("power_w"))) is not None]
+    trace = cell.energy.energy
+    windows = [window for window in trace.windows if window.inferences]
+    powers = [window.power_w for window in windows if window.power_w is not None]
     yield from _energies(
-        f"{found.get('meter')}, {', '.join(map(str, found.get('rails') or ()))}",
+        f"{trace.meter}, {', '.join(trace.rails or ())}",
         len(windows),
-        finite(found.get("median_j_per_inference")),
-        finite(found.get("median_net_j_per_inference")),
+        trace.median_j_per_inference,
+        trace.median_net_j_per_inference,
         statistics.median(powers) if powers else None,
-        finite(part_of(found, "idle").get("power_w")),
-        finite(found.get("achieved_rate_hz")),
+        trace.idle.power_w if trace.idle else None,
+        trace.achieved_rate_hz,
     )
 
 

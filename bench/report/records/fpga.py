@@ -60,8 +60,8 @@ def origin_of(cell: Cell) -> str:
 
 
 def _emulated(cell: Cell) -> bool:
-    result = cell.evaluate.result if cell.evaluate is not None else {}
-    return part_of(part_of(result, "board"), "board").get("emulated") is True
+    board = cell.evaluate.evaluation.board if cell.evaluate is not None else {}
+    return part_of(board, "board").get("emulated") is True
 
 
 def finite(value: Any) -> float | None:
@@ -119,36 +119,26 @@ def cost(cell: Cell) -> Iterator[Finding]:
 
 def agreement(cell: Cell) -> Iterator[Finding]:
     """Links of the chain from the float network to the simulated design, in their order."""
-    links = cell.evaluate.result.get("agreement") if cell.evaluate is not None else None
-    for link in links if isinstance(links, list) else ():
-        if not isinstance(link, dict):
-            continue
-        n, mismatches = finite(link.get("n")), finite(link.get("mismatches"))
-        if not n or mismatches is None:
-            continue
-        scope, ends = f"{link.get('of')} vs {link.get('against')}", {link.get("of"), link.get("against")}
+    for link in cell.evaluate.evaluation.agreement if cell.evaluate is not None else ():
+        scope, ends = f"{link.of} vs {link.against}", {link.of, link.against}
         simulated = bool({"csim", "rtl"} & ends)
         origin = origin_of(cell) if "board" in ends else SIMULATED if simulated else MEASURED
-        items = int(n)
-        yield Finding("mismatches", mismatches, scope, origin, n=items)
-        exact, layer = finite(link.get("bit_exact")), link.get("first_layer")
-        if exact is not None:
-            reason = f"outputs differ from layer {layer} on" if layer else ""
-            first = str(layer) if layer else ""
-            yield Finding(
-                "bit_exact", exact / n, scope, origin, n=items, reason=reason, first_difference=first
-            )
-        for name, key in (("max_abs_diff", "max_abs_diff"), ("sqnr", "sqnr_db")):
-            value = finite(link.get(key))
+        yield Finding("mismatches", link.mismatches, scope, origin, n=link.n)
+        if link.bit_exact is not None:
+            first = link.first_layer or ""
+            reason = f"outputs differ from layer {first} on" if first else ""
+            exact = link.bit_exact / link.n
+            yield Finding("bit_exact", exact, scope, origin, n=link.n, reason=reason, first_difference=first)
+        for name, value in (("max_abs_diff", link.max_abs_diff), ("sqnr", link.sqnr_db)):
             if value is not None:
-                yield Finding(name, value, scope, origin, n=items)
+                yield Finding(name, value, scope, origin, n=link.n)
 
 
 def hardware(cell: Cell) -> Iterator[Finding]:
     """Resources, clock, cycles and power of the design; a later step's numbers replace an earlier one's."""
     sources = [(facts, ESTIMATED) for facts in cell.chain_facts]
     if cell.evaluate is not None and cell.evaluate.status == "ok":
-        sources.append((cell.evaluate.result, SIMULATED))
+        sources.append(({"hardware": cell.evaluate.score.hardware}, SIMULATED))
     found: dict[tuple[str, str, str, str], Finding] = {}
     for facts, usual in sources:
         if told := part_of(facts, "hardware"):

@@ -13,7 +13,6 @@ from typing import Any
 from bench.core.records import Record, energy_key
 from bench.errors import StoreError
 from bench.report.metrics import NO_SUCH_NUMBER, NOT_APPLICABLE, NOT_RUN, NOT_YET
-from bench.report.records.check import read_checked
 from bench.store.store import Store
 
 BASELINE = "baseline"
@@ -119,14 +118,12 @@ class Cell:
     def facts(self) -> dict[str, Any]:
         """Facts of the artifact; empty where it was not built."""
         last = self.builds[-1] if self.builds else None
-        facts = last.result.get("facts") if last is not None and last.status == "ok" else None
-        return facts if isinstance(facts, dict) else {}
+        return last.build.facts if last is not None and last.status == "ok" else {}
 
     @cached_property
     def chain_facts(self) -> list[dict[str, Any]]:
         """Facts of each step of the chain that went well, in their order."""
-        found = [r.result.get("facts") for r in self.builds if r is not None and r.status == "ok"]
-        return [facts for facts in found if isinstance(facts, dict)]
+        return [r.build.facts for r in self.builds if r is not None and r.status == "ok"]
 
     @cached_property
     def build_outcome(self) -> Outcome:
@@ -201,6 +198,23 @@ _OPTIONAL: dict[str, type] = {
     **dict.fromkeys(("build_keys", "teacher_keys", "measure_keys"), list),
     "options": dict,
 }
+
+
+def read_checked(store: Store, kind: str, key: str) -> Record | None:
+    """A record whose result reports can rely on; None where there is none.
+
+    Damaged ones, and those that cannot be read (a newer program wrote them, no access), come as
+    `failed`, with the reason.
+    """
+    try:
+        record = store.read(kind, key)
+    except StoreError as error:
+        return Record(kind, str(key), "failed", {}, reason=f"its record cannot be read: {error.what}")
+    if record is not None and record.damage:
+        return Record(
+            kind, record.key, "failed", record.task, reason=f"its record is damaged: {record.damage}"
+        )
+    return record
 
 
 def _is_cell(entry: object) -> bool:

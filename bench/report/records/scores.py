@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from bench.core.records import unpack
-from bench.errors import StoreError
+from bench.core.results import Packed
+from bench.errors import DamagedResult
 from bench.report.records.read import Cell
 
 
@@ -23,7 +21,7 @@ class Scores:
             return None
         key = (id(cell.evaluate), name)
         if key not in self._bits:
-            packed = cell.evaluate.result.get(name)
+            packed: Packed | None = getattr(cell.evaluate.score, name)
             self._bits[key] = _unpacked(packed) if packed else None
         return self._bits[key]
 
@@ -33,14 +31,14 @@ class Scores:
         if mine is None or other is None or mine.size != other.size:
             return None
         assert cell.evaluate is not None and baseline is not None and baseline.evaluate is not None
-        if cell.evaluate.result.get("labels_sha256") != baseline.evaluate.result.get("labels_sha256"):
+        if cell.evaluate.score.labels_sha256 != baseline.evaluate.score.labels_sha256:
             return None
         return mine, other
 
 
-def _unpacked(packed: dict[str, Any]) -> np.ndarray | None:
+def _unpacked(packed: Packed) -> np.ndarray | None:
     """None where the data are damaged: then nothing is paired."""
     try:
-        return unpack(packed)
-    except StoreError:
+        return packed.array()
+    except DamagedResult:
         return None

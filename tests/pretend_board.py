@@ -1,7 +1,7 @@
 """Plays the Python of a real board: pynq finds the emulated fabric as it would find a real one, so that the
 agent runs a job for real hardware as it is, with nothing emulated that it could know of.
 
-    python pretend_board.py agent.py job.tar.gz …      (or --check)
+    python pretend_board.py agent.pyz job.tar.gz …      (or --check)
 
 `~/pretend.json`: {"item": …, "interface": …, "factor": …, "bits": [sha256 of overlays], "loopback": sha256}.
 The kernel adds every n-th input, n being the number of outputs, on a grid of 1/64.

@@ -164,7 +164,7 @@ def pack(
 ) -> int:
     """Write what SWEEP measures on a board as one job, for a board without a network.
 
-    Builds what is not built yet. `agent.py` is put beside the job; carry both to the board.
+    Builds what is not built yet. `agent.pyz` is put beside the job; carry both to the board.
     """
     from bench.cli.board_tables import packed_lines
     from bench.store.store import Store

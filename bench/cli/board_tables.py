@@ -54,7 +54,7 @@ def as_values(result: Result) -> dict[str, Any]:
 
 def packed_lines(packed: Packed) -> str:
     """What is in the job, what is not, and what to do with it."""
-    from targets.pynq.transport import AGENT
+    from targets.pynq.agent_file import NAME, PACKAGE
 
     job = packed.job
     size = job.path.stat().st_size / 1e6
@@ -62,11 +62,11 @@ def packed_lines(packed: Packed) -> str:
     if packed.done:
         lines.append(f"{packed.done} cells are on record already and are not in it")
     lines += [f"not in it: {label}: {reason}" for label, reason in packed.left]
-    command = f"python3 {AGENT.name} {job.path.name}"
+    command = f"python3 {NAME} {job.path.name}"
     if job.job.emulated:
-        lines.append(f"emulated: {command} --emulator {AGENT.parent}, with the Python of `make board`")
+        lines.append(f"emulated: {command} --emulator {PACKAGE.parent}, with the Python of `make board`")
     else:
-        lines.append(f"carry it and {AGENT.name} there, and as root (sudo -i): {command}")
+        lines.append(f"carry it and {NAME} there, and as root (sudo -i): {command}")
     lines.append("then here: bench board import result.tar.gz")
     return "\n".join(lines)
 

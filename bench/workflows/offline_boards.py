@@ -27,13 +27,14 @@ from bench.run.run import run_sweep
 from bench.run.tasks import Plan, Task
 from bench.run.worker import fill
 from bench.store.store import Store
+from targets.pynq.agent_file import NAME as AGENT_NAME
+from targets.pynq.agent_file import agent_bytes, is_agent
 from targets.pynq.exchange import archive
 from targets.pynq.exchange.job_file import MAX_ITEMS
 from targets.pynq.exchange.jobs import JobFile, read_job, write_job
 from targets.pynq.exchange.protocols import protocol
 from targets.pynq.exchange.results import Result, alone, read_result
 from targets.pynq.inventory import get
-from targets.pynq.transport import AGENT
 
 NOTE_VERSION = 1
 
@@ -79,8 +80,8 @@ def pack(
     """
     if not out.parent.is_dir():
         raise ConfigError("there is no such folder", where=str(out.parent), mend="Make it, or name another.")
-    agent = out.with_name(AGENT.name)
-    if agent.exists() and b"Measures a job on a PYNQ board" not in agent.read_bytes()[:200]:
+    agent = out.with_name(AGENT_NAME)
+    if agent.exists() and not is_agent(agent.read_bytes()):
         raise ConfigError(
             "this is not our agent, and is not replaced", where=str(agent), mend="Name another folder."
         )
@@ -113,7 +114,7 @@ def pack(
         for t in ready
     ]
     job = write(store, sweep.name, board, preset, specs, out)
-    shutil.copyfile(AGENT, agent)
+    agent.write_bytes(agent_bytes())
     return Packed(job, board, left, len(tasks) - len(ready) - len(left))
 
 

@@ -27,7 +27,7 @@ class Check:
 
 
 def check_board(board: Board, make: Callable[[Board], Remote] = Remote) -> list[Check]:
-    """Connect, run `agent.py --check` there, and judge what it says. Never raises a BenchError."""
+    """Connect, run `agent.pyz --check` there, and judge what it says. Never raises a BenchError."""
     try:
         facts = make(board).facts()
     except BenchError as error:

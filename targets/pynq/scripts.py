@@ -1,6 +1,6 @@
 """What runs on a board: constant bash scripts. Arguments are $1, $2, …; nothing is ever put into the text.
 
-A job has a folder `<folder>/jobs/<id>` there: `agent.py`, `job.tar.gz`, `work/` (the agent's), `agent.log`,
+A job has a folder `<folder>/jobs/<id>` there: `agent.pyz`, `job.tar.gz`, `work/` (the agent's), `agent.log`,
 and, when the agent has ended, `code`. `run.lock` is held (flock) as long as the agent's parent lives, so that
 whoever comes back after a lost connection can tell "still running" from "ended" and "rebooted", and can wait
 without asking again and again (which would disturb the measurement).
@@ -54,7 +54,7 @@ probed() { # sudo|no python
 }
 """
 
-#: folder sudo python agent-options…: `agent.py --check`
+#: folder sudo python agent-options…: `agent.pyz --check`
 CHECK = (
     _COMMON
     + _PROBE
@@ -62,7 +62,7 @@ CHECK = (
 cd -- "$1" || exit 90
 how=$2 python=$3; shift 3
 probed "$how" "$python"
-as_needed "$how" "$python" agent.py --check "$@"
+as_needed "$how" "$python" agent.pyz --check "$@"
 """
 )
 
@@ -119,7 +119,7 @@ export environment; export -f as_needed
 (
   trap '' HUP
   setsid bash -c 'echo $$ >pid; (as_needed "$@"); code=$?; echo $code >code.new && mv code.new code' \
-    edge-bench "$how" "$python" agent.py job.tar.gz --out result.tar.gz --work work "$@" \
+    edge-bench "$how" "$python" agent.pyz job.tar.gz --out result.tar.gz --work work "$@" \
     </dev/null >agent.log 2>&1 &
 )
 """

@@ -29,7 +29,13 @@ NO_PROCESSOR = (
     "the emulated board has no processor of its own: how long its ARM cores would take is not known"
 )
 #: what runs on a board, and what stands in for one
-AGENT = ("targets.pynq.agent",)
+AGENT = tuple(
+    f"targets.pynq.agent.{name}"
+    for name in (
+        *("checks", "codec", "drivers", "items", "job", "lock", "loopback", "main", "measurement", "power"),
+        *("registers", "results", "tflite", "timing"),
+    )
+)
 EMULATED = (
     *AGENT,
     *(

@@ -22,6 +22,7 @@ from typing import IO, Any, TypeVar
 
 from bench.errors import ArtifactError, ConfigError
 from targets.pynq import scripts
+from targets.pynq.agent_file import NAME, agent_path
 from targets.pynq.environment import board_python
 from targets.pynq.errors import (
     AgentFailed,
@@ -39,7 +40,7 @@ from targets.pynq.printable import one_line, printable
 from targets.pynq.shell import Done, Shell
 
 HERE = Path(__file__).resolve().parent
-AGENT, EMULATOR = HERE / "agent.py", HERE / "emulated"
+EMULATOR = HERE / "emulated"
 #: seconds for a short script, for sending or fetching files, between two looks at a running agent
 SHORT, LONG, LOOK = 60.0, 1800.0, 60.0
 #: seconds for which a lost board is called again; how often the agent is started in one go
@@ -73,7 +74,7 @@ class Remote:
         self,
         board: Board,
         *,
-        agent: Path = AGENT,
+        agent: Path | None = None,
         emulator: Path = EMULATOR,
         patience: float = PATIENCE,
         look: float = LOOK,
@@ -87,7 +88,8 @@ class Remote:
             )
         self.board, self.shell = board, Shell(board)
         self._answered = False
-        self.agent, self.emulator, self.patience, self.look, self.say = agent, emulator, patience, look, say
+        self.agent, self.emulator = agent or agent_path(), emulator
+        self.patience, self.look, self.say = patience, look, say
         self.python = board_python() if board.host is None else board.python
         self.how = "local" if board.host is None else "sudo" if board.sudo else "no"
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-bench"
@@ -98,7 +100,7 @@ class Remote:
     def facts(self) -> dict[str, Any]:
         """What the agent finds on the board. Raises BoardError."""
         folder = f"{self.folder}/check"
-        self._put(folder, [("agent.py", self.agent)], 0)
+        self._put(folder, [(NAME, self.agent)], 0)
         done = self.shell.run(scripts.CHECK, folder, self.how, self.python, seconds=SHORT)
         self._expect(done, "the agent does not start")
         try:
@@ -207,7 +209,7 @@ class Remote:
         return words[0], int(words[1]) if len(words) > 1 and words[1].isdecimal() else 0
 
     def _send(self, folder: str, job: JobFile, *, whole: bool) -> None:
-        files = [("agent.py", self.agent)]
+        files = [(NAME, self.agent)]
         if job.job.emulated:
             files += [
                 (f"emulator/emulated/{path.relative_to(self.emulator).as_posix()}", path)

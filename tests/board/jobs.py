@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from targets.pynq import agent
+from targets.pynq.agent import main
+from targets.pynq.agent_file import agent_path
 from targets.pynq.emulated import hwh
 
 ROOT = Path(__file__).resolve().parents[2]
 PYNQ = ROOT / "targets" / "pynq"
-AGENT = PYNQ / "agent.py"
 INPUTS, OUTPUTS, FRAMES = 12, 3, 150
 
 #: a program as hls4ml's C simulation: float32 frames in, float64 frames out; outputs on a grid of 1/64
@@ -196,7 +196,15 @@ class Run:
 
 
 def command(job: Path, folder: Path, *more: str, emulator: bool = True) -> list[str]:
-    found = [sys.executable, "-W", "ignore", str(AGENT), str(job), "--out", str(folder / "result.tar.gz")]
+    found = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(agent_path()),
+        str(job),
+        "--out",
+        str(folder / "result.tar.gz"),
+    ]
     found += ["--work", str(folder / "work"), *more]
     return found + (["--emulator", str(PYNQ)] if emulator else [])
 
@@ -216,7 +224,7 @@ def run(
         patch.setenv("EMULATED_FAULTS", faults)
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
-                code = agent.main(line[line.index(str(AGENT)) + 1 :])
+                code = main.main(line[line.index(str(agent_path())) + 1 :])
             finally:
                 os.fsync = fsync
     return Run(code, said.getvalue(), folder)

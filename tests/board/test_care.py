@@ -13,7 +13,7 @@ import numpy as np
 import pynq
 import pytest
 
-from targets.pynq import agent
+from targets.pynq.agent import drivers, job, timing
 from targets.pynq.emulated import device, hwh
 from targets.pynq.emulated.fabric import MemoryKernel
 from tests.board.jobs import Maker, run
@@ -46,7 +46,7 @@ class Same:
         pass
 
 
-def driver(kind: type[agent.Driver], registers: Any) -> Any:
+def driver(kind: type[drivers.Driver], registers: Any) -> Any:
     """One that has been made, without its overlay."""
     found = object.__new__(kind)
     found.board, found.registers = Told(), registers  # type: ignore[assignment]
@@ -57,32 +57,32 @@ def driver(kind: type[agent.Driver], registers: Any) -> Any:
     (4, "does not come back from its reset"), (1, "does not start"),
 ])  # fmt: skip
 def test_a_dma_that_does_not_come_up(value: int, says: str) -> None:
-    with pytest.raises(agent.Hung, match=says):
-        driver(agent.DmaDriver, Same(value))._reset()
+    with pytest.raises(job.Hung, match=says):
+        driver(drivers.DmaDriver, Same(value))._reset()
 
 
 @pytest.mark.parametrize("bits, says", [(0x11, "internal"), (0x21, "slave"), (0x41, "decode"), (1, "halted")])
 def test_errors_of_the_receiving_channel_are_told_at_once(bits: int, says: str) -> None:
     """The sending one is well: only this channel's status shows it."""
-    receiver = agent.DmaDriver._S2MM + agent.DmaDriver._STATUS
+    receiver = drivers.DmaDriver._S2MM + drivers.DmaDriver._STATUS
     registers = dict.fromkeys(range(96 // 4), 2) | {receiver: bits | 0x1000}
-    found = driver(agent.DmaDriver, registers)
-    with pytest.raises(agent.ItemError, match=f"DMA, receiving: {says}"):
+    found = driver(drivers.DmaDriver, registers)
+    with pytest.raises(job.ItemError, match=f"DMA, receiving: {says}"):
         found.wait(3.0)
     assert found.board.ns == 0
 
 
-@pytest.mark.parametrize("kind", [agent.DmaDriver, agent.MaxiDriver])
-def test_a_kernel_that_never_ends(kind: type[agent.Driver]) -> None:
+@pytest.mark.parametrize("kind", [drivers.DmaDriver, drivers.MaxiDriver])
+def test_a_kernel_that_never_ends(kind: type[drivers.Driver]) -> None:
     found = driver(kind, Same(0))
-    with pytest.raises(agent.Hung, match="no answer within 3 s"):
+    with pytest.raises(job.Hung, match="no answer within 3 s"):
         found.wait(3.0)
     assert 3e9 < found.board.ns < 4e9
 
 
 def test_pynqs_own_driver_is_not_waited_for_without_end() -> None:
-    registers = agent.Counted(Same(0), Told(), 0.5)  # type: ignore[arg-type]
-    with pytest.raises(agent.Hung, match="stock driver waits without end"):
+    registers = drivers.Counted(Same(0), Told(), 0.5)  # type: ignore[arg-type]
+    with pytest.raises(job.Hung, match="stock driver waits without end"):
         while registers[1] == 0:
             pass
     assert 40 < registers.reads < 60
@@ -94,14 +94,14 @@ def test_a_kernel_that_is_busy_from_the_start(tmp_path: Path, monkeypatch: pytes
         "style": "m_axi", "kernel": "kernel_0", "inputs": 4, "outputs": 4, "input_dtype": "float32",
         "output_dtype": "float32",
     }  # fmt: skip
-    board = device.EmulatedDevice({agent.digest_of(bit): device.Design("x", interface, lambda x: x)})
+    board = device.EmulatedDevice({job.digest_of(bit): device.Design("x", interface, lambda x: x)})
     device.activate(board)
     overlay = pynq.Overlay(str(bit))
     item = {"interface": interface}
-    assert agent.make_driver(agent.Board(), pynq, overlay, item, 2).most == 2
+    assert drivers.make_driver(drivers.Board(), pynq, overlay, item, 2).most == 2
     monkeypatch.setattr(MemoryKernel, "read", lambda self, offset: 1)
-    with pytest.raises(agent.Hung, match="busy after its load"):
-        agent.make_driver(agent.Board(), pynq, overlay, item, 2)
+    with pytest.raises(job.Hung, match="busy after its load"):
+        drivers.make_driver(drivers.Board(), pynq, overlay, item, 2)
 
 
 def _recorded(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: list[str]) -> None:
@@ -180,10 +180,12 @@ def test_results_are_copies(tmp_path: Path) -> None:
         "style": "axis_dma", "dma": "axi_dma_0", "inputs": 4, "outputs": 4, "input_dtype": "float32",
         "output_dtype": "float32",
     }  # fmt: skip
-    board = device.EmulatedDevice({agent.digest_of(bit): device.Design("x", interface, lambda x: 2 * x)})
+    board = device.EmulatedDevice({job.digest_of(bit): device.Design("x", interface, lambda x: 2 * x)})
     device.activate(board)
     overlay = pynq.Overlay(str(bit))
-    lean = agent.Lean(agent.make_driver(agent.Board(), pynq, overlay, {"interface": interface}, 1), 1, 1.0)
+    lean = timing.Lean(
+        drivers.make_driver(drivers.Board(), pynq, overlay, {"interface": interface}, 1), 1, 1.0
+    )
     x = np.arange(8, dtype=np.float32).reshape(2, 1, 4)
     kept, _ = lean.call(x[0])
     lean.call(x[1])
@@ -209,8 +211,8 @@ WIRE = {"inputs": 4, "outputs": 4, "input_dtype": "float32", "output_dtype": "fl
 def test_a_dma_with_scatter_gather_is_refused() -> None:
     overlay = without_hardware({"parameters": {"C_INCLUDE_SG": "1", "c_sg_length_width": "26"}})
     item = {"interface": {**WIRE, "style": "axis_dma", "dma": "block"}}
-    with pytest.raises(agent.ItemError, match="scatter-gather"):
-        agent.make_driver(agent.Board(), plain_pynq(), overlay, item, 2)
+    with pytest.raises(job.ItemError, match="scatter-gather"):
+        drivers.make_driver(drivers.Board(), plain_pynq(), overlay, item, 2)
 
 
 def test_kernels_that_are_not_known() -> None:
@@ -221,26 +223,26 @@ def test_kernels_that_are_not_known() -> None:
         offsets = {f"{name}_{half}": {"address_offset": 0x18 + 12 * place + 4 * (half - 1)}
                    for place, name in enumerate(pointers) for half in (1, 2)}  # fmt: skip
         overlay = without_hardware({"registers": {**registers, **offsets}})
-        return agent.make_driver(agent.Board(), plain_pynq(), overlay, item, 2)
+        return drivers.make_driver(drivers.Board(), plain_pynq(), overlay, item, 2)
 
     for pointers in ((), ("a",), ("a", "b", "c")):
-        with pytest.raises(agent.ItemError, match="one input, one output and batch_size are known"):
+        with pytest.raises(job.ItemError, match="one input, one output and batch_size are known"):
             made(*pointers)
     # in the order of their registers, unless their names say otherwise
     assert made("x", "y")._pointers == [6, 9] and made("layer5_out", "x")._pointers == [9, 6]
-    with pytest.raises(agent.ItemError, match="interface 'pcie' is not known"):
-        agent.make_driver(agent.Board(), plain_pynq(), None, {"interface": {"style": "pcie"}}, 2)
+    with pytest.raises(job.ItemError, match="interface 'pcie' is not known"):
+        drivers.make_driver(drivers.Board(), plain_pynq(), None, {"interface": {"style": "pcie"}}, 2)
 
 
 def test_buffers_lie_where_the_dma_can_reach_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = object.__new__(agent.Driver)
+    found = object.__new__(drivers.Driver)
     found.check_address(SimpleNamespace(physical_address=0x1008), 64)
-    with pytest.raises(agent.ItemError, match="0x1004 is not aligned to 64 bits"):
+    with pytest.raises(job.ItemError, match="0x1004 is not aligned to 64 bits"):
         found.check_address(SimpleNamespace(physical_address=0x1004), 64)
     maker = Maker(tmp_path)
     maker.overlay("a")
     widths: list[int] = []
-    monkeypatch.setattr(agent.Driver, "check_address", lambda self, buffer, width: widths.append(width))
+    monkeypatch.setattr(drivers.Driver, "check_address", lambda self, buffer, width: widths.append(width))
     assert run(maker.write(), tmp_path).code == 0 and widths == [32, 32]
 
 
@@ -270,6 +272,6 @@ def test_the_fabric_is_left_in_peace_after_an_error(tmp_path: Path, monkeypatch:
     maker = Maker(tmp_path)
     maker.overlay("a")
     calls: list[str] = []
-    _recorded(monkeypatch, agent.DmaDriver, "stop", calls)
+    _recorded(monkeypatch, drivers.DmaDriver, "stop", calls)
     assert run(maker.write(), tmp_path, faults="stuck_stream").item("a")["status"] == "timeout"
     assert calls == ["stop"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from targets.pynq import agent
+from targets.pynq.agent import checks, drivers, items, job, power, registers, results, timing
 from targets.pynq.emulated import hwh
 from tests.board.jobs import FRAMES, INPUTS, Maker, Run, run
 
@@ -27,14 +27,14 @@ def patch_call(
 ) -> list[int]:
     """`change(frames, number of the call with so many, outputs, clocks)` gives what a call returns instead;
     returns the frames of each call that was made."""
-    real, made = agent.Lean.call, list[int]()
+    real, made = timing.Lean.call, list[int]()
 
-    def call(self: agent.Lean, values: np.ndarray) -> tuple[np.ndarray, Clocks]:
+    def call(self: timing.Lean, values: np.ndarray) -> tuple[np.ndarray, Clocks]:
         found, clocks = real(self, values)
         made.append(self.frames)
         return change(self.frames, made.count(self.frames), found, clocks)
 
-    monkeypatch.setattr(agent.Lean, "call", call)
+    monkeypatch.setattr(timing.Lean, "call", call)
     return made
 
 
@@ -107,21 +107,23 @@ def test_other_outputs_while_timed(frames: int, tmp_path: Path, monkeypatch: pyt
 
 
 def test_fewer_bytes_while_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, asked = agent.DmaDriver.received, list[int]()
-    careful = 1 + -(-FRAMES // agent.COMPARE_BATCH)
+    real, asked = drivers.DmaDriver.received, list[int]()
+    careful = 1 + -(-FRAMES // items.COMPARE_BATCH)
 
-    def received(self: agent.DmaDriver) -> int | None:
+    def received(self: drivers.DmaDriver) -> int | None:
         asked.append(1)
         return 4 if len(asked) == careful + 1 else real(self)
 
-    monkeypatch.setattr(agent.DmaDriver, "received", received)
+    monkeypatch.setattr(drivers.DmaDriver, "received", received)
     refused(measured(tmp_path).item(), "timed calls gave other outputs")
 
 
 def test_other_outputs_alone_than_among_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = agent.DmaDriver.run
+    real = drivers.DmaDriver.run
     monkeypatch.setattr(
-        agent.DmaDriver, "run", lambda self, values, timeout: real(self, values, timeout) + (len(values) == 1)
+        drivers.DmaDriver,
+        "run",
+        lambda self, values, timeout: real(self, values, timeout) + (len(values) == 1),
     )
     item = measured(tmp_path).item()
     assert item["status"] == "failed" and "other outputs alone than among others" in item["reason"]
@@ -129,14 +131,14 @@ def test_other_outputs_alone_than_among_others(tmp_path: Path, monkeypatch: pyte
 
 
 def test_pynqs_own_driver_with_other_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, alone = agent.DmaDriver.run, list[int]()
+    real, alone = drivers.DmaDriver.run, list[int]()
 
-    def careful(self: agent.DmaDriver, values: np.ndarray, timeout: float) -> np.ndarray:
+    def careful(self: drivers.DmaDriver, values: np.ndarray, timeout: float) -> np.ndarray:
         # the second single frame is the first that pynq's driver runs too
         alone.extend([1] * (len(values) == 1))
         return real(self, values, timeout) + (len(values) == 1 and len(alone) == 2)
 
-    monkeypatch.setattr(agent.DmaDriver, "run", careful)
+    monkeypatch.setattr(drivers.DmaDriver, "run", careful)
     item = measured(tmp_path).item()
     assert item["status"] == "failed" and item["reason"] == "pynq's own driver gives other outputs"
     assert set(TIMES) <= {entry["name"] for entry in item["refused"]} and set(item["phases"]) <= {"load"}
@@ -152,8 +154,8 @@ def test_a_design_that_cannot_keep_its_clock_is_not_timed(tmp_path: Path) -> Non
 
 
 def facts(mhz: float | None = 100.0, **sanity: float) -> list[str]:
-    out = agent.Outcome()
-    agent.check_facts({"clock_mhz": 100.0, "sanity": sanity}, mhz, out)
+    out = results.Outcome()
+    checks.check_facts({"clock_mhz": 100.0, "sanity": sanity}, mhz, out)
     return [entry["name"] for entry in out.value["sanity"] if entry["passed"] is False]
 
 
@@ -202,7 +204,7 @@ def test_phases_percentiles_batches_and_their_lines(tmp_path: Path, monkeypatch:
     assert item["fit_execute"]["a_s"] == pytest.approx(1000e-6)
     assert item["fit_execute"]["b_s"] == pytest.approx(300e-6) and item["fit"]["r2"] == pytest.approx(1)
     # warm-up, the timed calls, and those of which the register accesses are counted
-    assert made.count(1) == 7 + 100 + agent.COUNTED_CALLS and made.count(4) == 3 + 3
+    assert made.count(1) == 7 + 100 + registers.COUNTED_CALLS and made.count(4) == 3 + 3
 
 
 def test_at_most_three_register_accesses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,14 +212,14 @@ def test_at_most_three_register_accesses(tmp_path: Path, monkeypatch: pytest.Mon
     assert accesses["lean"] == {"reads": 1.0, "writes": 2.0}
     assert accesses["stock"]["reads"] + accesses["stock"]["writes"] >= 20
     # without the pause before the first look at the status it looks again and again
-    real = agent.Lean.warm_up
+    real = timing.Lean.warm_up
 
-    def impatient(self: agent.Lean, values: np.ndarray, calls: int) -> int:
+    def impatient(self: timing.Lean, values: np.ndarray, calls: int) -> int:
         shortest = real(self, values, calls)
         self.hold = 0
         return shortest
 
-    monkeypatch.setattr(agent.Lean, "warm_up", impatient)
+    monkeypatch.setattr(timing.Lean, "warm_up", impatient)
     maker = Maker(tmp_path / "again")
     maker.overlay(cycles={"latency": 9000, "interval": 9000, "source": "csynth"})
     lean = run(maker.write(), tmp_path / "again").item()["register_accesses"]["lean"]
@@ -233,9 +235,9 @@ def loopback(folder: Path) -> Run:
 
 
 def test_a_loopback_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = agent.DmaDriver.run
+    real = drivers.DmaDriver.run
     monkeypatch.setattr(
-        agent.DmaDriver,
+        drivers.DmaDriver,
         "run",
         lambda self, values, timeout: real(self, values, timeout) + (self.outputs == INPUTS),
     )
@@ -258,13 +260,13 @@ def test_a_loopback_for_another_part_is_not_loaded(tmp_path: Path, monkeypatch: 
 
 
 def test_what_the_kernel_takes_above_the_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def made_up(self: agent.Lean, values: np.ndarray) -> tuple[np.ndarray, Clocks]:
+    def made_up(self: timing.Lean, values: np.ndarray) -> tuple[np.ndarray, Clocks]:
         # the way there and back takes 40 µs, the kernel 60
         found, clocks = real(self, values)
         return found, quicker(clocks, 40_000 if self.driver.outputs == INPUTS else 100_000)
 
-    real = agent.Lean.call
-    monkeypatch.setattr(agent.Lean, "call", made_up)
+    real = timing.Lean.call
+    monkeypatch.setattr(timing.Lean, "call", made_up)
     item = loopback(tmp_path).item()
     assert item["phases"]["execute"]["p50"] == pytest.approx(100e-6)
     assert item["loopback"]["execute"]["p50"] == pytest.approx(40e-6)
@@ -285,7 +287,7 @@ def test_five_windows_of_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     def call(index: int) -> None:
         clock.ns += 400_000_000
 
-    found = agent.window(clock, call, 7, 10.0)  # type: ignore[arg-type]
+    found = timing.window(clock, call, 7, 10.0)  # type: ignore[arg-type]
     assert found["seconds"] == pytest.approx(10.0) and found["inferences"] == 25
     assert found["per_second"] == pytest.approx(2.5)
 
@@ -302,7 +304,7 @@ def test_the_preset_decides_about_windows(tmp_path: Path) -> None:
 def metered(
     rails: dict[str, Callable[[], float]], call: Callable[[int], Any], busy: float = 0.3
 ) -> dict[str, Any]:
-    energy = agent.Energy(Path("/nowhere"), 0.2, busy)
+    energy = power.Energy(Path("/nowhere"), 0.2, busy)
     energy.rails = rails
     found = energy.measure(call, 3)
     assert found is not None
@@ -332,7 +334,7 @@ def test_energy_of_the_input_rail_with_idle_taken_off() -> None:
     assert found["total_j_per_inference"] == pytest.approx(found["total_j"] / found["inferences"])
     # achieved, not asked for
     assert found["rate_hz"] == pytest.approx((found["samples"] - 1) / found["seconds"])
-    assert found["rate_hz"] < 34 < 1 / agent.Energy.INTERVAL
+    assert found["rate_hz"] < 34 < 1 / power.Energy.INTERVAL
 
 
 def test_rails_without_an_input_are_summed() -> None:
@@ -350,7 +352,7 @@ def test_a_rail_that_cannot_be_read_is_no_energy() -> None:
             raise OSError("no answer")
         return 1.0
 
-    with pytest.raises(agent.ItemError, match="power rail cannot be read"):
+    with pytest.raises(job.ItemError, match="power rail cannot be read"):
         metered({"a": broken}, lambda index: time.sleep(0.01))
 
 
@@ -371,8 +373,8 @@ def test_outputs_and_frames_that_differ_are_counted(tmp_path: Path) -> None:
     expected = np.zeros((4, 3), np.float32)
     found = expected.copy()
     found[1, 0], found[1, 2], found[3, 1] = 1.0, -2.0, 0.5
-    out = agent.Outcome()
-    assert not agent.compare(found, expected, True, out, Kept())  # type: ignore[arg-type]
+    out = results.Outcome()
+    assert not checks.compare(found, expected, True, out, Kept())  # type: ignore[arg-type]
     told = out.value["agreement"]
     assert (told["n"], told["mismatches"], told["bit_exact"]) == (12, 3, False)
     assert (told["frames"], told["frames_mismatched"], told["first_mismatch"]) == (4, 2, 1)

@@ -20,11 +20,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from targets.pynq import agent
+from targets.pynq.agent import drivers as board_drivers
+from targets.pynq.agent import job, power
+from targets.pynq.agent.codec import Codec
+from targets.pynq.agent.lock import Lock
+from targets.pynq.agent_file import agent_path
 from targets.pynq.emulated import device as module
 from targets.pynq.emulated import hwh
 from targets.pynq.emulated.kernels import KernelError, Program
-from tests.board.jobs import AGENT, ROOT, Maker, hwmon, run
+from tests.board.jobs import PYNQ, ROOT, Maker, hwmon, run
 
 # ---------------------------------------------------------------- numbers on the wire
 
@@ -62,7 +66,7 @@ def test_encode_is_exact(
     values: list[float], bits: int, integer: int, signed: bool, rounding: str, overflow: str
 ) -> None:
     kind = "fixed" if signed else "ufixed"
-    codec = agent.Codec("int16", f"{kind}<{bits},{integer},{rounding},{overflow}>")
+    codec = Codec("int16", f"{kind}<{bits},{integer},{rounding},{overflow}>")
     raw = codec.encode(np.array(values, np.float32))
     wanted = [raw_of(value, bits, integer, signed, rounding, overflow) for value in values]
     np.testing.assert_array_equal(raw.astype(np.int64) & 0xFFFF, np.array(wanted) & 0xFFFF)
@@ -75,8 +79,8 @@ def test_encode_is_exact(
     ("int8", "fixed<8,4,UP>"), ("int8", "fixed<8,4,TRN,CLIP>"), ("complex64", None), ("object", None),
 ])  # fmt: skip
 def test_types_that_do_not_go(dtype: str, fixed: str | None) -> None:
-    with pytest.raises(agent.ItemError):
-        agent.Codec(dtype, fixed)
+    with pytest.raises(job.ItemError):
+        Codec(dtype, fixed)
 
 
 # ---------------------------------------------------------------- the emulated board and pynq
@@ -177,7 +181,7 @@ def test_never_found_by_itself() -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1]); import emulated.device, pynq; "
     code += "print(pynq.Device.devices)"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(AGENT.parent)],
+        [sys.executable, "-W", "ignore", "-c", code, str(PYNQ)],
         capture_output=True,
         text=True,
         check=True,
@@ -218,7 +222,9 @@ def drivers(make: Callable[..., tuple[Any, Any]], tmp_path: Path) -> tuple[Any, 
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     theirs = module.NeuralNetworkOverlay(str(tmp_path / "made" / "overlay.bit"), (5, 4), (5, 4))
-    return theirs, agent.make_driver(agent.Board(), pynq, overlay, {"interface": FLOAT_DMA}, 8)
+    return theirs, board_drivers.make_driver(
+        board_drivers.Board(), pynq, overlay, {"interface": FLOAT_DMA}, 8
+    )
 
 
 def frames(seed: int) -> np.ndarray:
@@ -308,12 +314,12 @@ def test_rails(tmp_path: Path) -> None:
         },
         "cpu_thermal": {"temp1_input": "40000"},
     })  # fmt: skip
-    rails = agent.find_rails(root)
+    rails = power.find_rails(root)
     assert {name: read() for name, read in rails.items()} == {
         "ina226/power1": pytest.approx(2.5), "irps5401/out1": pytest.approx(0.45)
     }  # fmt: skip
-    assert agent.total_rails(["a/12v", "a/int"]) == ["a/12v"] and agent.total_rails(["a", "b"]) == ["a", "b"]
-    assert agent.find_rails(tmp_path / "nowhere") == {}
+    assert power.total_rails(["a/12v", "a/int"]) == ["a/12v"] and power.total_rails(["a", "b"]) == ["a", "b"]
+    assert power.find_rails(tmp_path / "nowhere") == {}
 
 
 def test_energy_of_an_item(tmp_path: Path) -> None:
@@ -352,8 +358,8 @@ def test_windows(tmp_path: Path) -> None:
 def test_check(tmp_path: Path) -> None:
     root = hwmon(tmp_path / "hwmon", {"ina260": {"power1_input": "1"}})
     lock = tmp_path / "lock"
-    line = [sys.executable, str(AGENT), "--check", "--hwmon", str(root), "--lock", str(lock)]
-    holder = agent.Lock(lock)
+    line = [sys.executable, str(agent_path()), "--check", "--hwmon", str(root), "--lock", str(lock)]
+    holder = Lock(lock)
     holder.take("abc")
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)

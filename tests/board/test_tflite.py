@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from targets.pynq import agent
+from targets.pynq.agent import tflite
 from tests.board.jobs import Maker, Run, hwmon, run
 
 FAKE_RUNTIME = """
@@ -82,7 +82,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[set[i
     """The runtime above, for jobs in this process; the processors that the agent has bound itself to."""
     space: dict[str, Any] = {}
     exec(FAKE_RUNTIME, space)
-    monkeypatch.setattr(agent, "import_interpreter", lambda: (space["Interpreter"], "ours"))
+    monkeypatch.setattr(tflite, "import_interpreter", lambda: (space["Interpreter"], "ours"))
     bound: list[set[int]] = []
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, those: bound.append(those))
     yield bound
@@ -125,7 +125,7 @@ def test_a_model_of_another_shape(
 ) -> None:
     item = measured(tmp_path / "outputs", outputs=2).item("tiny/int8/seed0")
     assert item["reason"] == "outputs are [150, 3], expected [150, 2]" and item["phases"] == {}
-    interpreter, _ = agent.import_interpreter()
+    interpreter, _ = tflite.import_interpreter()
     monkeypatch.setattr(interpreter, "get_input_details", lambda self: [{"shape": [1, 5]}])
     item = measured(tmp_path / "inputs").item("tiny/int8/seed0")
     assert item["reason"] == "the inputs have 12 values, the model takes [1, 5]"
@@ -137,5 +137,5 @@ def test_inputs_are_rounded_as_on_the_host(zero: int) -> None:
     detail = {"dtype": np.int8, "quantization": (0.5, zero)}
     values = np.array([-1000, 0.25, 0.75, 1.25, -0.25, 1000], np.float32)
     wanted = [-128, *(int(np.rint(v * 2 + zero)) for v in (0.25, 0.75, 1.25, -0.25)), 127]
-    assert agent._quantized(values, detail).tolist() == [max(-128, value) for value in wanted]
-    assert agent._quantized(values, {"dtype": np.float32, "quantization": (0, 0)}) is values
+    assert tflite._quantized(values, detail).tolist() == [max(-128, value) for value in wanted]
+    assert tflite._quantized(values, {"dtype": np.float32, "quantization": (0, 0)}) is values

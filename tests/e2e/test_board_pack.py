@@ -14,8 +14,8 @@ import pytest
 
 from bench import report
 from bench.errors import Unavailable
+from targets.pynq.agent_file import PACKAGE
 from targets.pynq.environment import board_python
-from targets.pynq.transport import AGENT
 
 ROOT = Path(__file__).parents[2]
 SWEEP = """
@@ -59,10 +59,10 @@ def test_records_are_those_of_a_direct_run(tmp_path: Path) -> None:
 
     board = tmp_path / "board"
     board.mkdir()
-    for name in ("job.tar.gz", "agent.py"):
+    for name in ("job.tar.gz", "agent.pyz"):
         shutil.move(tmp_path / name, board / name)
     done = subprocess.run(
-        [python, "agent.py", "job.tar.gz", "--emulator", str(AGENT.parent)],
+        [python, "agent.pyz", "job.tar.gz", "--emulator", str(PACKAGE.parent)],
         cwd=board, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from bench.errors import ArtifactError
+from targets.pynq.agent_file import agent_path
 from targets.pynq.exchange.archive import array_bytes, read_array
 from targets.pynq.exchange.job_file import canonical, id_of
 from targets.pynq.exchange.jobs import ItemSource, protocol, read_job, tree, write_job
@@ -57,17 +58,14 @@ def test_what_is_shared_is_stored_once_and_by_content(tmp_path: Path) -> None:
 
 def test_the_agent_takes_the_bundle(tmp_path: Path) -> None:
     job = make_job(tmp_path / "job.tar.gz")
-    agent = ROOT / "targets" / "pynq" / "agent.py"
-    if not agent.is_file():
-        pytest.skip("the agent is not there")
     code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import agent\n"
-        "job = agent.open_job(Path(sys.argv[2]), Path(sys.argv[3])); item = job.items[0]\n"
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); from agent import main\n"
+        "job = main.open_job(Path(sys.argv[2]), Path(sys.argv[3])); item = job.items[0]\n"
         "print(job.id, job.data(item['data']).shape, job.data(item['expected']).shape,\n"
         "      len(job.labels(item['data'])), job.lay_out(item, Path(sys.argv[3], 'item')).is_dir())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(agent.parent), str(job.path), str(tmp_path)],
+        [sys.executable, "-c", code, str(agent_path()), str(job.path), str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=60,

@@ -20,10 +20,10 @@ from bench.run.plan import make_plan
 from bench.store.store import Store
 from bench.sweep.loader import parse_sweep
 from bench.workflows.offline_boards import Choice, pack, take_in, write
+from targets.pynq.agent_file import PACKAGE, agent_path
 from targets.pynq.checks import check_board
 from targets.pynq.environment import board_python
 from targets.pynq.inventory import Board, add, get
-from targets.pynq.transport import AGENT
 from tests.board_files import pack as packed
 from tests.tflite_maker import dense
 from tests.unit.test_board_sweeps import Bench, environment
@@ -53,7 +53,7 @@ def bench(tmp_path: Path, environment: None) -> Bench:
 
 def agent(job: Path, faults: str = "") -> subprocess.CompletedProcess[str]:
     """Where it was carried to, without this program."""
-    command = [board_python(), str(AGENT), job.name, "--emulator", str(AGENT.parent)]
+    command = [board_python(), str(agent_path()), job.name, "--emulator", str(PACKAGE.parent)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
         command, cwd=job.parent, env={**environment, "EMULATED_FAULTS": faults}, capture_output=True,
@@ -296,10 +296,10 @@ def test_one_board_and_preset_a_job(tmp_path: Path) -> None:
     assert "runs on a board 'shelf'" in refused(both, Choice("shelf"))
     with pytest.raises(ConfigError, match="no such folder"):
         pack(parse_sweep(SWEEP % both), store, tmp_path / "x" / "job.tar.gz", Choice())
-    (tmp_path / "agent.py").write_text("print('mine')")
+    (tmp_path / "agent.pyz").write_text("print('mine')")
     with pytest.raises(ConfigError, match="not our agent"):
         pack(parse_sweep(SWEEP % both), store, out, Choice("emulated"))
-    assert (tmp_path / "agent.py").read_text() == "print('mine')" and not out.exists()
+    assert (tmp_path / "agent.pyz").read_text() == "print('mine')" and not out.exists()
 
 
 def test_tflite_models_are_packed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

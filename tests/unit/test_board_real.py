@@ -25,12 +25,12 @@ from bench.run.on_board import run_on_board
 from bench.store.store import Store
 from bench.workflows.offline_boards import take_in, write
 from models.base import Split
+from targets.pynq.agent_file import agent_path
 from targets.pynq.checks import check_board
 from targets.pynq.emulated import hwh
 from targets.pynq.environment import board_python
 from targets.pynq.exchange.items import DMA
 from targets.pynq.inventory import Board, add, get
-from targets.pynq.transport import AGENT
 from tests.loopback import ROOT, Loopback, loopback
 from tests.tflite_maker import CLASSES, FEATURES, dense
 from tests.unit.test_board_sweeps import simulation
@@ -244,7 +244,7 @@ def test_a_model_that_is_carried_to_a_board_without_a_network(
     cell.build("artifact", lambda out: (out / "model.tflite").write_bytes(dense("int8")))
     (place := tmp_path / "there").mkdir()
     write(cell.store, "boards", "desk", "quick", [cell.spec()], place / "job.tar.gz")
-    command = [sys.executable, str(AGENT), "job.tar.gz", "--lock", "lock", "--hwmon", "none"]
+    command = [sys.executable, str(agent_path()), "job.tar.gz", "--lock", "lock", "--hwmon", "none"]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (record,) = take_in(place / "result.tar.gz", cell.store).records

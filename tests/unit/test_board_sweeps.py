@@ -146,7 +146,7 @@ def test_the_key_knows_board_protocol_and_agent(monkeypatch: pytest.MonkeyPatch)
     found = {key(), key(preset="quick"), key(board="far")}
     identity = code.identity
     monkeypatch.setattr(
-        code, "identity", lambda *of: "another agent" if "targets.pynq.agent" in of else identity(*of)
+        code, "identity", lambda *of: "another agent" if "targets.pynq.agent.timing" in of else identity(*of)
     )
     found.add(key())
     add(Board("far", "me@there", "zcu102", emulated=True), replace=True)

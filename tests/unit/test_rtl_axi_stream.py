@@ -219,7 +219,7 @@ def test_wider_than_a_word_is_refused() -> None:
 
 def test_the_agent_of_a_board_encodes_the_same_words(tmp_path: Path) -> None:
     """Types and layout as the board's agent writes and reads them: int32, the port's own type."""
-    from targets.pynq.agent import Codec
+    from targets.pynq.agent.codec import Codec
 
     design = mlp()
     folder, x = written(design, tmp_path / "rtl", "sequential"), inputs_for(design, 12)

@@ -89,7 +89,7 @@ def test_a_flipped_bit_of_a_weight_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize("style", STYLES)
 def test_words_and_types_are_those_of_a_boards_job(style: str, tmp_path: Path) -> None:
     """The board's agent can drive it: its codec gives the words that the test bench sends and awaits."""
-    from targets.pynq.agent import Codec
+    from targets.pynq.agent.codec import Codec
 
     source, stream = artifact(tmp_path / "artifact", style)
     export(source, stream, tmp_path / "out", WANTED)
@@ -133,7 +133,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chain = (TRAIN, QAT, step("to_hls"), step("compile_hls"), step("to_rtl", multipliers=3))
     design = made("tiny_mlp", *chain)
     sweeps: list[Any] = []
-    record = SimpleNamespace(status="ok", reason=None, result={"artifact": "x"})
+    record = SimpleNamespace(status="ok", reason=None, build=SimpleNamespace(artifact="x"))
     store = SimpleNamespace(read=lambda kind, key: record, artifact=lambda digest: design.path, root="r")
     monkeypatch.setattr(fpga_export, "Store", lambda results: store)
     monkeypatch.setattr(fpga_export, "run_sweep", lambda sweep, store: RunSummary("s"))

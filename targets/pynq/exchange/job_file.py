@@ -19,7 +19,7 @@ SCHEMA = 1
 MAX_JSON = 32 << 20
 MAX_ITEMS = 1000
 
-#: As in agent.py. Of an item: `model/variant/seed0`.
+#: As in `targets.pynq.agent.job`. Of an item: `model/variant/seed0`.
 ID = r"^[A-Za-z0-9][A-Za-z0-9_.,=+@-]*(/[A-Za-z0-9_.,=+@-]+){0,8}$"
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}$"
 
